@@ -1,0 +1,2 @@
+//! The agent of Goalpost, as a program.
+fn main() {}

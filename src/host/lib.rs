@@ -1,0 +1,1 @@
+//! The verbs on the kernel of Goalpost: blocking, safe to call, without policy.
