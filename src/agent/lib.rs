@@ -1,1 +1,3 @@
-//! The agent of Goalpost.
+//! The agent of Goalpost: one loop takes an event, asks the engine, saves, acts, publishes.
+
+pub mod ask;
