@@ -104,6 +104,11 @@ impl FromStr for ContainerName {
 pub struct GroupName(Arc<str>);
 
 impl GroupName {
+    /// The groups of a revision that brings none: data, root, platform, app, in start order.
+    pub fn defaults() -> [GroupName; 4] {
+        ["data", "root", "platform", "app"].map(|name| GroupName(Arc::from(name)))
+    }
+
     /// The name as the state gave it.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -8,11 +8,20 @@
 extern crate alloc;
 
 pub mod boot;
+pub mod canonical;
+pub mod device;
 pub mod durable;
+pub mod errors;
 pub mod goal;
 pub mod ids;
+pub mod json;
+pub mod key;
+pub mod lxc;
+mod lxc_words;
 pub mod progress;
+mod read;
 pub mod recovery;
 pub mod report;
 pub mod request;
 pub mod revision;
+pub mod run;

@@ -1,0 +1,6 @@
+//! The parsers of a state's files: JSON or lines in, the types of the model out.
+
+pub(crate) mod fields;
+pub(crate) mod groups;
+pub(crate) mod run;
+pub(crate) mod state;

@@ -1,0 +1,354 @@
+//! The state as a whole: its keys, who owns each, the files among them.
+
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::fields::At;
+use super::groups::{self, default_groups};
+use super::run::{Run, run};
+use crate::canonical;
+use crate::device::Device;
+use crate::errors::{Findings, ParseErrors, Place, quoted};
+use crate::goal::StatusGoal;
+use crate::ids::{ContainerName, Digest, GroupName, RevisionId};
+use crate::json::{Json, Limits, place_of, push_key};
+use crate::key::{self, Part, PartValue, Weight};
+use crate::revision::{Container, Defaults, Group, ObjectReader, Revision, Signatures};
+use crate::run::Kind;
+
+const STATE: &str = "state";
+const SPEC: &str = "pantavisor-service-system@1";
+const MOST_CONTAINERS: usize = 1024;
+
+pub(crate) fn parse(
+    id: RevisionId,
+    state: &[u8],
+    defaults: Defaults,
+    object: ObjectReader<'_>,
+) -> Result<Revision, ParseErrors> {
+    let mut findings = Findings::default();
+    let json = Json::read(STATE, state, Limits::STATE, &mut findings);
+    let revision = json.and_then(|json| {
+        let keys = Keys::of(&json, &mut findings)?;
+        Parser { keys: &keys, object, findings: &mut findings, defaults }.revision(id, &json)
+    });
+    let (revision, warnings, unsupported) = findings.into_result(revision)?;
+    revision
+        .map(|revision| Revision { warnings, unsupported, ..revision })
+        .ok_or_else(ParseErrors::unexplained)
+}
+
+/// The keys of a state, each a checked path.
+pub(crate) struct Keys<'j> {
+    by_path: BTreeMap<&'j str, Value<'j>>,
+}
+
+#[derive(Clone, Copy)]
+enum Value<'j> {
+    Object(Digest),
+    Inline(&'j Json),
+}
+
+impl<'j> Keys<'j> {
+    fn of(state: &'j Json, findings: &mut Findings) -> Option<Keys<'j>> {
+        let Json::Object(members) = state else {
+            findings.error(STATE, Place::File, state.describe(), "a state: an object with \"#spec\"");
+            return None;
+        };
+        let mut by_path = BTreeMap::new();
+        let mut spec = None;
+        for (path, value) in members {
+            if &**path == "#spec" {
+                spec = Some(value);
+            } else if let Err(allowed) = key::refuse(path) {
+                findings.error(STATE, place_of_key(path), format!("the key {}", quoted(path)), allowed);
+            } else if let Some(value) = value_of(path, value, findings) {
+                by_path.insert(&**path, value);
+            }
+        }
+        check_spec(spec, findings);
+        let keys = Keys { by_path };
+        keys.refuse_files_as_folders(findings);
+        Some(keys)
+    }
+
+    /// The object at that key.
+    pub(crate) fn object(&self, path: &str) -> Option<Digest> {
+        match self.by_path.get(path)? {
+            Value::Object(digest) => Some(*digest),
+            Value::Inline(_) => None,
+        }
+    }
+
+    /// Whether there are keys below that path.
+    pub(crate) fn has_folder(&self, path: &str) -> bool {
+        let below = format!("{path}/");
+        self.by_path.range(&*below..).next().is_some_and(|(key, _)| key.starts_with(&below))
+    }
+
+    fn refuse_files_as_folders(&self, findings: &mut Findings) {
+        for path in self.by_path.keys() {
+            for (end, _) in path.match_indices('/') {
+                if self.by_path.contains_key(&path[..end]) {
+                    let found = format!("a file that is also the folder of {}", quoted(path));
+                    findings.error(STATE, place_of_key(&path[..end]), found, "a file or a folder");
+                }
+            }
+        }
+    }
+}
+
+fn place_of_key(path: &str) -> Place {
+    let mut place = alloc::string::String::new();
+    push_key(&mut place, path);
+    place_of(&place)
+}
+
+fn check_spec(spec: Option<&Json>, findings: &mut Findings) {
+    match spec {
+        Some(Json::Text(found)) if &**found == SPEC => {}
+        Some(other) => findings.error(STATE, place_of("#spec"), other.describe(), format!("\"{SPEC}\"")),
+        None => findings.error(STATE, place_of("#spec"), "nothing", format!("\"{SPEC}\"")),
+    }
+}
+
+fn value_of<'j>(path: &str, value: &'j Json, findings: &mut Findings) -> Option<Value<'j>> {
+    const OBJECT: &str = "an object: the 64 hex characters of its sha256";
+    const EITHER: &str =
+        "JSON given inline (an object or an array), or the 64 hex characters of an object's sha256";
+    let inline_allowed = path.ends_with(".json");
+    match value {
+        Json::Text(text) => match text.parse() {
+            Ok(digest) => return Some(Value::Object(digest)),
+            Err(_) => {}
+        },
+        Json::Array(_) | Json::Object(_) if inline_allowed => return Some(Value::Inline(value)),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => {}
+    }
+    findings.error(STATE, place_of_key(path), value.describe(), if inline_allowed { EITHER } else { OBJECT });
+    None
+}
+
+struct Parser<'a, 'o> {
+    keys: &'a Keys<'a>,
+    object: ObjectReader<'o>,
+    findings: &'a mut Findings,
+    defaults: Defaults,
+}
+
+impl<'a> Parser<'a, '_> {
+    fn revision(&mut self, id: RevisionId, json: &Json) -> Option<Revision> {
+        let groups = self.groups();
+        let runs = self.runs();
+        let mut parts = self.parts(&runs);
+        let containers = self.containers(runs, &groups, &mut parts);
+        Some(Revision {
+            id,
+            fingerprint: fingerprint(&canonical::write(json)),
+            groups: groups.groups,
+            containers,
+            device: Device::default(),
+            device_parts: parts.remove(&None).unwrap_or_default().into(),
+            signatures: self.signatures(),
+            warnings: Box::default(),
+            unsupported: Box::default(),
+        })
+    }
+
+    /// The JSON file at that key, inline or from its object.
+    fn file(&mut self, path: &'a str) -> Option<Cow<'a, Json>> {
+        match *self.keys.by_path.get(path)? {
+            Value::Inline(json) => Some(Cow::Borrowed(json)),
+            Value::Object(digest) => {
+                let bytes = self.bytes(path, &digest)?;
+                Json::read(path, &bytes, Limits::FILE, self.findings).map(Cow::Owned)
+            }
+        }
+    }
+
+    fn bytes(&mut self, path: &str, digest: &Digest) -> Option<Vec<u8>> {
+        match (self.object)(path, digest) {
+            Ok(bytes) => Some(bytes),
+            Err(why) => {
+                let found = format!("object {digest}, failed to {why}");
+                self.findings.error(path, Place::File, found, "an object that can be read");
+                None
+            }
+        }
+    }
+
+    fn groups(&mut self) -> Groups {
+        let own = match self.file("device.json") {
+            Some(device) => {
+                let at = At::root(&device, "device.json");
+                at.fields(self.findings, "a device.json: an object")
+                    .and_then(|mut fields| fields.take("groups"))
+                    .map(|at| groups::groups(&at, self.findings))
+            }
+            None => self
+                .file("groups.json")
+                .map(|legacy| groups::groups(&At::root(&legacy, "groups.json"), self.findings)),
+        };
+        match own {
+            Some(groups) => Groups { groups, origin: Origin::Revision },
+            None => Groups { groups: default_groups(), origin: Origin::Default },
+        }
+    }
+
+    /// Every `<container>/run.json`, in key order.
+    fn runs(&mut self) -> BTreeMap<ContainerName, Run> {
+        let mut runs = BTreeMap::new();
+        for path in self.keys.by_path.keys().copied() {
+            let Some(folder) = path.strip_suffix("/run.json") else { continue };
+            if folder.contains('/')
+                || folder == "bsp"
+                || matches!(folder, "_config" | "_hostconfig" | "_sigs")
+            {
+                continue;
+            }
+            let name: ContainerName = match folder.parse() {
+                Ok(name) => name,
+                Err(bad) => {
+                    let found = format!("the folder {}", quoted(folder));
+                    self.findings.error(
+                        STATE,
+                        place_of_key(path),
+                        found,
+                        format!("a container's name: it {}", bad.allowed),
+                    );
+                    continue;
+                }
+            };
+            let Some(json) = self.file(path) else { continue };
+            if let Some(run) = run(&At::root(&json, path), &name, self.keys, self.findings) {
+                runs.insert(name, run);
+            }
+        }
+        if runs.len() > MOST_CONTAINERS {
+            let found = format!("{} containers", runs.len());
+            self.findings.error(STATE, Place::File, found, format!("at most {MOST_CONTAINERS} containers"));
+        }
+        runs
+    }
+
+    /// Every key with its owner; none is the device.
+    fn parts(&self, runs: &BTreeMap<ContainerName, Run>) -> BTreeMap<Option<ContainerName>, Vec<Part>> {
+        let mut parts: BTreeMap<Option<ContainerName>, Vec<Part>> = BTreeMap::new();
+        for (path, value) in &self.keys.by_path {
+            let owner = key::possible_owner(path).filter(|name| runs.contains_key(name));
+            let value = match value {
+                Value::Object(digest) => PartValue::Object(*digest),
+                Value::Inline(_) if Weight::of(path) == Weight::Nothing => PartValue::Inert,
+                Value::Inline(json) => PartValue::Inline(canonical::write(json).into()),
+            };
+            parts.entry(owner).or_default().push(Part { path: (*path).into(), value });
+        }
+        parts
+    }
+
+    fn containers(
+        &mut self,
+        runs: BTreeMap<ContainerName, Run>,
+        groups: &Groups,
+        parts: &mut BTreeMap<Option<ContainerName>, Vec<Part>>,
+    ) -> BTreeMap<ContainerName, Arc<Container>> {
+        let places = groups.places(&runs, self.findings);
+        let mut containers = BTreeMap::new();
+        for ((name, run), group) in runs.into_iter().zip(places) {
+            let Some(defaults) = groups.groups.get(group) else { continue };
+            let parts = parts.remove(&Some(name.clone())).unwrap_or_default().into();
+            let container = self.container(name.clone(), run, group, defaults, parts);
+            containers.insert(name, Arc::new(container));
+        }
+        containers
+    }
+
+    fn container(
+        &mut self,
+        name: ContainerName,
+        run: Run,
+        group: usize,
+        defaults: &Group,
+        parts: Box<[Part]>,
+    ) -> Container {
+        let role = run.role.unwrap_or_else(|| {
+            let (file, role) = (format!("{name}/run.json"), self.defaults.role_when_absent);
+            self.findings.warn(&file, place_of("roles"), format!("not given: the device gives {role:?}"));
+            role
+        });
+        let goal = if run.spec.kind == Kind::Data { Some(StatusGoal::Mounted) } else { run.status_goal };
+        Container {
+            name,
+            group,
+            status_goal: goal.unwrap_or(defaults.status_goal),
+            restart_policy: run.restart_policy.unwrap_or(defaults.restart_policy),
+            deadline: run.goal_timeout.unwrap_or(defaults.timeout),
+            recovery: run.recovery.unwrap_or_else(|| defaults.recovery.clone()),
+            lifetime: run.lifetime,
+            role,
+            run: run.spec,
+            conf: None,
+            parts,
+        }
+    }
+
+    fn signatures(&self) -> Signatures {
+        let count = self.keys.by_path.keys().filter(|path| path.starts_with("_sigs/")).count();
+        match u32::try_from(count) {
+            Ok(0) => Signatures::Absent,
+            Ok(count) => Signatures::NotVerified(count),
+            Err(_) => Signatures::NotVerified(u32::MAX),
+        }
+    }
+}
+
+struct Groups {
+    groups: Box<[Group]>,
+    origin: Origin,
+}
+
+#[derive(PartialEq)]
+enum Origin {
+    Default,
+    Revision,
+}
+
+impl Groups {
+    /// The index of each container's group, in the order of `runs`.
+    fn places(&self, runs: &BTreeMap<ContainerName, Run>, findings: &mut Findings) -> Vec<usize> {
+        let mut root_is_free = self.origin == Origin::Default
+            && !runs.values().any(|run| run.group.as_ref().is_some_and(|group| group.as_str() == "root"));
+        runs.iter()
+            .map(|(name, run)| match &run.group {
+                Some(group) => self.find(group).unwrap_or_else(|| {
+                    self.refuse(name, group, findings);
+                    0
+                }),
+                None if self.origin == Origin::Revision => self.groups.len().saturating_sub(1),
+                None if core::mem::take(&mut root_is_free) => 1,
+                None => 2,
+            })
+            .collect()
+    }
+
+    fn find(&self, name: &GroupName) -> Option<usize> {
+        self.groups.iter().position(|group| group.name == *name)
+    }
+
+    fn refuse(&self, container: &ContainerName, group: &GroupName, findings: &mut Findings) {
+        let names: Vec<&str> = self.groups.iter().map(|group| group.name.as_str()).collect();
+        let file = format!("{container}/run.json");
+        let allowed = format!("one of the revision's groups: {}", names.join(", "));
+        findings.error(&file, place_of("group"), format!("\"{group}\""), allowed);
+    }
+}
+
+/// FNV-1a, 64 bits: tells states apart in hash tables, decides nothing.
+fn fingerprint(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
