@@ -1,5 +1,9 @@
 //! The agent of Goalpost: one loop takes an event, asks the engine, saves, acts, publishes.
 
 pub mod ask;
+pub mod boot;
+pub mod commands;
 pub mod config;
 pub mod inputs;
+pub mod journal;
+pub mod words;

@@ -1,0 +1,3 @@
+//! Boot loaders, or what stands in for one.
+
+pub mod selfexec;

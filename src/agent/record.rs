@@ -1,0 +1,118 @@
+//! The runtime record: which lives there are, so that an agent that was killed knows them again when it is started.
+//!
+//! One small file per container under the run dir, which the machine empties at each boot. It is written before the process
+//! exists and again when its number is known; the file of an ended life stays, so that no generation is given twice.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use host::process::StartTime;
+use model::ids::{ContainerName, Generation, RevisionId};
+use serde::{Deserialize, Serialize};
+
+/// The folder of the runtime record.
+#[derive(Debug, Clone)]
+pub struct Record {
+    folder: PathBuf,
+}
+
+/// One life, as far as it got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Life {
+    /// Whose.
+    pub container: ContainerName,
+    /// Which.
+    pub generation: Generation,
+    /// Of which revision.
+    pub revision: RevisionId,
+    /// How far it got.
+    pub stage: Stage,
+}
+
+/// How far a life got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Its process may exist.
+    Starting,
+    /// Its first process: a number and a start time, which together are never used twice in a boot.
+    Running {
+        /// As the host numbers it.
+        pid: u32,
+        /// In clock ticks since boot.
+        started: u64,
+    },
+    /// Nothing of it is left.
+    Ended,
+}
+
+impl Stage {
+    /// Of a process that runs.
+    pub fn running(pid: u32, started: StartTime) -> Stage {
+        Stage::Running { pid, started: started.0 }
+    }
+}
+
+impl Record {
+    /// Makes the folder if it is not there.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn open(run_dir: &Path) -> io::Result<Record> {
+        let folder = run_dir.join("lives");
+        std::fs::create_dir_all(&folder)?;
+        Ok(Record { folder })
+    }
+
+    /// Notes a life in place of the container's former one.
+    ///
+    /// # Errors
+    /// It cannot be written; the former note is still there.
+    pub fn write(&self, life: &Life) -> io::Result<()> {
+        let name = self.folder.join(format!("{}.json", life.container));
+        let temporary = self.folder.join(format!(".{}", life.container));
+        // No fsync: neither the record nor a life outlives the machine's boot.
+        let mut file = std::fs::File::create(&temporary)?;
+        file.write_all(&serde_json::to_vec(life)?)?;
+        std::fs::rename(temporary, name)
+    }
+
+    /// Every life that was noted. A file that makes no sense is left out: it was cut off before its process existed.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn read(&self) -> io::Result<Vec<Life>> {
+        let mut lives = Vec::new();
+        for entry in std::fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                lives.extend(std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()));
+            }
+        }
+        lives.sort_by_key(|life: &Life| life.generation);
+        Ok(lives)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_note_of_each_container_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = Record::open(folder.path()).unwrap();
+        let life = |name: &str, generation, stage| Life {
+            container: name.parse().unwrap(),
+            generation: Generation(generation),
+            revision: RevisionId::factory(),
+            stage,
+        };
+        record.write(&life("b", 1, Stage::Starting)).unwrap();
+        record.write(&life("a", 2, Stage::Starting)).unwrap();
+        record.write(&life("b", 1, Stage::running(7, StartTime(9)))).unwrap();
+        std::fs::write(folder.path().join("lives/c.json"), "{\"cont").unwrap();
+        let read = record.read().unwrap();
+        assert_eq!(read, [life("b", 1, Stage::Running { pid: 7, started: 9 }), life("a", 2, Stage::Starting)]);
+    }
+}
