@@ -3,13 +3,14 @@
 //! One value, saved whole before anything it says is acted on. The store keeps two copies with a generation and a checksum.
 
 use alloc::collections::BTreeMap;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ContainerName, RevisionId};
 use crate::progress::Progress;
+use crate::unknown::Unknown;
 
 /// Everything the engine must remember across power cuts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,6 +35,9 @@ pub struct Durable {
     pub policy_reboots: u32,
     /// Fallbacks to `previous` because the agent kept dying (at most one until something commits).
     pub fell_back: bool,
+    /// Members that a newer agent wrote. This one keeps them and writes them back.
+    #[serde(skip)]
+    pub unknown: Unknown,
 }
 
 /// An update that was begun and not finished.
@@ -105,6 +109,153 @@ impl Durable {
             unsettled_starts: 0,
             policy_reboots: 0,
             fell_back: false,
+            unknown: Unknown::default(),
+        }
+    }
+
+    /// Longer than any that is written, or read: 256 KiB.
+    pub const MAX_BYTES: usize = 256 * 1024;
+
+    /// As bytes for the disk: JSON with `version`, and with every member that [`Durable::from_bytes`] did not know.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, BadDurable> {
+        let mut value = serde_json::to_value(self).map_err(BadDurable::malformed)?;
+        self.unknown.write_back(&mut value);
+        value[VERSION_KEY] = Durable::VERSION.into();
+        let bytes = serde_json::to_vec(&value).map_err(BadDurable::malformed)?;
+        if bytes.len() > Durable::MAX_BYTES { Err(BadDurable::TooLong(bytes.len())) } else { Ok(bytes) }
+    }
+
+    /// Reads what [`Durable::to_bytes`] wrote, in this version of the agent or another that writes the same format.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Durable, BadDurable> {
+        if bytes.len() > Durable::MAX_BYTES {
+            return Err(BadDurable::TooLong(bytes.len()));
+        }
+        let value: serde_json::Value = serde_json::from_slice(bytes).map_err(BadDurable::malformed)?;
+        match value.get(VERSION_KEY).and_then(serde_json::Value::as_u64) {
+            Some(version) if version == u64::from(Durable::VERSION) => {}
+            Some(version) => return Err(BadDurable::OtherVersion(version)),
+            None => return Err(BadDurable::NoVersion),
+        }
+        let mut durable = Durable::deserialize(&value).map_err(BadDurable::malformed)?;
+        let mut known = serde_json::to_value(&durable).map_err(BadDurable::malformed)?;
+        known[VERSION_KEY] = Durable::VERSION.into();
+        durable.unknown = Unknown::of(value, &known);
+        Ok(durable)
+    }
+}
+
+const VERSION_KEY: &str = "version";
+
+/// Why bytes are not a `Durable`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadDurable {
+    /// Not JSON, or a member is missing, or not what it must be.
+    #[error("malformed: {0}")]
+    Malformed(String),
+    /// No `version`.
+    #[error("it has no version")]
+    NoVersion,
+    /// Written by an agent whose format this one does not know.
+    #[error("its format is version {0}, this agent knows version {v}", v = Durable::VERSION)]
+    OtherVersion(u64),
+    /// Longer than [`Durable::MAX_BYTES`].
+    #[error("its {0} bytes are more than the {max} allowed", max = Durable::MAX_BYTES)]
+    TooLong(usize),
+}
+
+impl BadDurable {
+    #[expect(clippy::needless_pass_by_value, reason = "it is what map_err passes")]
+    fn malformed(error: serde_json::Error) -> BadDurable {
+        BadDurable::Malformed(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::UpdateStatus;
+    use alloc::vec;
+
+    fn full() -> Durable {
+        let record =
+            FailureRecord { message: "m".into(), details: vec!["d".into()], interruptions: 2, final_: true };
+        let (x, y): (RevisionId, RevisionId) = ("locals/x".parse().unwrap(), "7".parse().unwrap());
+        let progress =
+            Progress { status: UpdateStatus::Error, message: "m".into(), retries: 1, logs: "l".into() };
+        Durable {
+            previous: Some(y.clone()),
+            trial: Some(Trial {
+                revision: x.clone(),
+                fallback: y,
+                kind: TrialKind::Reboot,
+                stage: TrialStage::RollingBack(record.clone()),
+                interruptions: 1,
+            }),
+            failures: [(x.clone(), record)].into(),
+            missed: [("app".parse().unwrap(), "READY".into())].into(),
+            unwritten: [(x, progress)].into(),
+            ..Durable::factory()
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        for durable in [Durable::factory(), full()] {
+            assert_eq!(Durable::from_bytes(&durable.to_bytes().unwrap()).unwrap(), durable);
+        }
+    }
+
+    #[test]
+    fn members_of_a_newer_agent_are_written_back() {
+        let mut value: serde_json::Value = serde_json::from_slice(&full().to_bytes().unwrap()).unwrap();
+        value["new"] = serde_json::json!({"deep": [1, "two", null]});
+        value["trial"]["new"] = true.into();
+        value["trial"]["stage"]["rolling-back"]["new"] = "x".into();
+        value["failures"]["locals/x"]["new"] = 18_446_744_073_709_551_615_u64.into();
+        let read = Durable::from_bytes(&serde_json::to_vec(&value).unwrap()).unwrap();
+        let written: serde_json::Value = serde_json::from_slice(&read.to_bytes().unwrap()).unwrap();
+        assert_eq!(written, value);
+    }
+
+    #[test]
+    fn unknown_members_go_with_what_they_belonged_to() {
+        let mut value: serde_json::Value = serde_json::from_slice(&full().to_bytes().unwrap()).unwrap();
+        value["trial"]["new"] = true.into();
+        value["failures"]["locals/x"]["new"] = true.into();
+        let mut read = Durable::from_bytes(&serde_json::to_vec(&value).unwrap()).unwrap();
+        read.trial.as_mut().unwrap().revision = "8".parse().unwrap();
+        read.failures.clear();
+        let written: serde_json::Value = serde_json::from_slice(&read.to_bytes().unwrap()).unwrap();
+        assert_eq!(written["trial"].get("new"), None);
+        assert_eq!(written["failures"], serde_json::json!({}));
+    }
+
+    #[test]
+    fn what_is_not_a_durable_is_refused_with_its_reason() {
+        let refused = |text: &str| Durable::from_bytes(text.as_bytes()).unwrap_err().to_string();
+        assert_eq!(refused("{}"), "it has no version");
+        assert_eq!(refused("[]"), "it has no version");
+        assert_eq!(refused(r#"{"version":2}"#), "its format is version 2, this agent knows version 1");
+        assert_eq!(
+            refused(r#"{"version":1,"committed":"../x"}"#),
+            "malformed: revision \"../x\": must be a decimal number, or locals/NAME with NAME of 1 to 64 characters of [A-Za-z0-9._-], not . or .."
+        );
+        assert!(refused(&"[".repeat(100_000)).starts_with("malformed: recursion limit"));
+        assert_eq!(refused(&" ".repeat(300_000)), "its 300000 bytes are more than the 262144 allowed");
+    }
+
+    #[test]
+    fn no_cut_or_flipped_byte_panics() {
+        let whole = full().to_bytes().unwrap();
+        for at in 0..whole.len() {
+            assert!(Durable::from_bytes(&whole[..at]).is_err());
+            for bit in 0..8 {
+                let mut flipped = whole.clone();
+                flipped[at] ^= 1 << bit;
+                if let Ok(durable) = Durable::from_bytes(&flipped) {
+                    assert_eq!(Durable::from_bytes(&durable.to_bytes().unwrap()).unwrap(), durable);
+                }
+            }
         }
     }
 }

@@ -25,3 +25,4 @@ pub mod report;
 pub mod request;
 pub mod revision;
 pub mod run;
+pub mod unknown;
