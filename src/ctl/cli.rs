@@ -1,0 +1,274 @@
+//! The command line, which `build.rs` reads too: the completions and the man pages are made from it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  goalctl ps -w                             watch every container on its way
+  goalctl post ./my-revision --run --follow bring a folder to the device and see how it goes
+  goalctl signal ready                      inside a container: tell the agent that it can do its work
+  goalctl check revision.tgz                find every mistake, without a device
+
+Exit codes:
+  0  done
+  1  refused or failed; the text says what, where and what to do
+  2  the command line is wrong
+  3  no agent answers at the socket
+  4  the update was tried and rolled back
+  5  the update was refused before it was tried
+
+Socket: --socket, else $GOALPOST_SOCKET, else /pantavisor/pv-ctrl if it is there (inside a container), else
+/run/goalpost/pv-ctrl. Colour: --color; with auto, only on a terminal and without $NO_COLOR.";
+
+/// Sends signals from a container, brings revisions to a device, and shows what runs and why.
+#[derive(Debug, Parser)]
+#[command(name = "goalctl", version, after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// The agent's control socket
+    #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) socket: Option<PathBuf>,
+    /// When to colour what is printed; auto: on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = When::Auto)]
+    pub(crate) color: When,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Tell the agent something about the container this runs in
+    #[command(after_help = "\
+Examples:
+  goalctl signal ready
+
+Without goalctl: curl --unix-socket /pantavisor/pv-ctrl -d '{\"type\":\"ready\",\"payload\":\"\"}' http://localhost/signal")]
+    Signal {
+        /// What to say
+        #[arg(value_enum)]
+        signal: Signal,
+    },
+    /// Bring a revision to the device: the objects it lacks, then the state
+    #[command(after_help = "\
+Examples:
+  goalctl post ./my-revision                     a folder as pvr keeps it; it gets a name of its own
+  goalctl post rev.tgz --name locals/try --run --follow
+  goalctl post state.json -m 'new app'           objects in objects/ beside it, or on the device already
+
+Exit codes with --follow: 0 the update is done, 4 it was rolled back, 5 it was refused before it was tried.")]
+    Post(Post),
+    /// Run a revision that is on the device
+    #[command(after_help = "\
+Examples:
+  goalctl run locals/try --follow
+  goalctl run 0                                  back to the factory revision")]
+    Run(Run),
+    /// Show every container: its status, its goal, why it is where it is
+    #[command(after_help = "\
+Examples:
+  goalctl ps
+  goalctl ps -w                                  a line for each change, until interrupted
+  goalctl ps --json | jq -r '.[] | select(.status != \"READY\") | .name'")]
+    Ps {
+        /// Stay, and show each change
+        #[arg(short, long)]
+        watch: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show the groups in start order
+    Groups {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show the device: what it runs, what it would fall back to, its update, what to know
+    Status {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show what happened
+    #[command(after_help = "\
+Examples:
+  goalctl events                                 what the agent still remembers
+  goalctl events -f --since 120                  from event 121 on, and what follows")]
+    Events {
+        /// Stay, and show what follows
+        #[arg(short, long)]
+        follow: bool,
+        /// Only what came after the event of this number
+        #[arg(long, value_name = "ID")]
+        since: Option<u64>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show what a container has written
+    #[command(after_help = "\
+Examples:
+  goalctl logs web --tail 20
+  goalctl logs -f web")]
+    Logs(Logs),
+    /// Show the revisions on the device, with how their updates went
+    Steps {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show how the update to a revision went, as its progress document tells it
+    Progress {
+        /// Its name: a number, or locals/NAME
+        #[arg(value_name = "REV")]
+        revision: String,
+    },
+    /// Start a container that was stopped
+    Start {
+        /// Which container
+        name: String,
+    },
+    /// Stop a container, until it is started or the device boots
+    Stop {
+        /// Which container
+        name: String,
+    },
+    /// Stop a container, then start it
+    Restart {
+        /// Which container
+        name: String,
+    },
+    /// Find every mistake in a revision, without an agent
+    #[command(after_help = "\
+Examples:
+  goalctl check ./my-revision
+  goalctl check revision.tgz --json
+
+Exit codes: 0 nothing wrong (warnings may be), 1 at least one error.")]
+    Check {
+        /// A state file, a folder as pvr keeps it, or a package (tar, tar.gz)
+        #[arg(value_hint = clap::ValueHint::AnyPath)]
+        path: PathBuf,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show what an update would stop, start, restart, mount, fetch
+    #[command(after_help = "\
+Examples:
+  goalctl plan current locals/try")]
+    Plan {
+        /// The revision it would start from: a name, or current
+        #[arg(value_name = "A")]
+        from: String,
+        /// The revision it would go to
+        #[arg(value_name = "B")]
+        to: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Remove revisions and objects that nothing needs
+    Gc,
+    /// Make a squashfs image of a folder, everything owned by root, the same bytes each time
+    #[command(after_help = "\
+Examples:
+  goalctl image ./rootfs root.squashfs")]
+    Image {
+        /// The folder that becomes the root of the image
+        #[arg(value_hint = clap::ValueHint::DirPath)]
+        folder: PathBuf,
+        /// Where the image goes
+        #[arg(value_name = "OUT.squashfs", value_hint = clap::ValueHint::FilePath)]
+        out: PathBuf,
+    },
+    /// Be the first process of a container in `goalpost demo`
+    #[command(hide = true)]
+    DemoPayload {
+        #[command(subcommand)]
+        mode: Payload,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Signal {
+    /// It can do its work
+    Ready,
+    /// It is still there
+    Alive,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub(crate) struct Format {
+    /// JSON, for programs (a stream: one document per line)
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Post {
+    /// A state file, a folder as pvr keeps it, or a package (tar, tar.gz)
+    #[arg(value_name = "FILE|FOLDER|PACKAGE", value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) path: PathBuf,
+    /// The name it gets on the device [default: locals/ and the first 12 digits of its sha256]
+    #[arg(long, value_name = "locals/NAME")]
+    pub(crate) name: Option<String>,
+    /// What it is, kept beside it
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+    /// Run it once it is there
+    #[arg(long)]
+    pub(crate) run: bool,
+    #[command(flatten)]
+    pub(crate) how: HowToRun,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Its name: a number, or locals/NAME
+    #[arg(value_name = "REV")]
+    pub(crate) revision: String,
+    #[command(flatten)]
+    pub(crate) how: HowToRun,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct HowToRun {
+    /// Run it even if it failed before (with post: implies --run)
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Show what happens until the update is over (with post: implies --run)
+    #[arg(long)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// Which container
+    pub(crate) name: String,
+    /// Stay, and show what follows
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only the last N lines
+    #[arg(long, value_name = "N")]
+    pub(crate) tail: Option<u64>,
+    /// Only what came at or after this stamp
+    #[arg(long, value_name = "STAMP")]
+    pub(crate) since: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum Payload {
+    /// Run until told to end
+    Serve,
+    /// Say ready, then run until told to end
+    Ready,
+    /// Run until told to end, with a goal never met
+    NeverReady,
+    /// End at once with this code
+    Crash {
+        /// The code
+        code: u8,
+    },
+}

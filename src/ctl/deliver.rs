@@ -1,0 +1,216 @@
+//! `goalctl post` and `goalctl run`: a revision goes to the device, and is followed to its end.
+
+use std::collections::BTreeSet;
+use std::io::{IsTerminal, Read};
+use std::time::Duration;
+
+use hyper::{Method, StatusCode};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use model::ids::{Digest, RevisionId};
+use serde::Deserialize;
+
+use crate::address;
+use crate::bundle::{Bundle, named_objects};
+use crate::check;
+use crate::cli::{Post, Run};
+use crate::client::Client;
+use crate::events::{Event, Events, Until};
+use crate::failed::Failed;
+use crate::output::Output;
+use crate::show::Progress;
+
+/// How long a restarting agent may leave its socket unanswered while an update is followed.
+const AWAY: Duration = Duration::from_secs(120);
+
+#[derive(Debug, Deserialize)]
+struct OnDevice {
+    sha256: Digest,
+}
+
+pub(crate) async fn post(client: &Client, output: &Output, post: &Post) -> Result<(), Failed> {
+    let bundle = Bundle::open(&post.path)?;
+    check::refuse_wrong(&post.path, &bundle)?;
+    let revision = name(post, &bundle)?;
+    send_objects(client, output, &bundle).await?;
+    put_step(client, &revision, &bundle).await?;
+    if let Some(message) = &post.message {
+        let path = format!("/steps/{revision}/commitmsg");
+        let answer = client.call(Method::PUT, &path, message.clone().into_bytes()).await?;
+        answer.expect_success("keep the message beside the revision")?;
+    }
+    if !(post.run || post.how.force || post.how.follow) {
+        return output
+            .line(&format!("{revision} is on the device; `goalctl run {revision} --follow` runs it"));
+    }
+    output.line(&format!("{revision} is on the device"))?;
+    begin(client, output, &revision, post.how).await
+}
+
+pub(crate) async fn run(client: &Client, output: &Output, run: &Run) -> Result<(), Failed> {
+    begin(client, output, &address::revision(&run.revision)?, run.how).await
+}
+
+fn name(post: &Post, bundle: &Bundle) -> Result<RevisionId, Failed> {
+    let Some(name) = &post.name else {
+        let digest = crate::bundle::hash(&mut bundle.state.as_slice()).map(|(digest, _)| digest.to_string());
+        return address::revision(&format!("locals/{}", &digest.unwrap_or_default()[..12]));
+    };
+    let revision = address::revision(name)?;
+    if revision.is_local() {
+        return Ok(revision);
+    }
+    Err(Failed::Usage { text: format!("--name {name}: only locals/NAME can be given on the device") })
+}
+
+async fn send_objects(client: &Client, output: &Output, bundle: &Bundle) -> Result<(), Failed> {
+    let there: Vec<OnDevice> = client.get_json("/objects").await?;
+    let there: BTreeSet<Digest> = there.into_iter().map(|object| object.sha256).collect();
+    let named = named_objects(&bundle.state);
+    let sizes = bundle.sizes();
+    if let Some((key, digest)) =
+        named.iter().find(|(_, digest)| !there.contains(digest) && !sizes.contains_key(digest))
+    {
+        return Err(Failed::Checked {
+            text: format!("object {digest} ({key}) neither came along nor is on the device"),
+        });
+    }
+    let lacking: BTreeSet<Digest> = named.into_values().filter(|digest| !there.contains(digest)).collect();
+    let bytes = lacking.iter().filter_map(|digest| sizes.get(digest)).sum();
+    let bar = progress_bar(bytes);
+    let sent = bundle
+        .each(&lacking, async |digest, size, source| put_object(client, &bar, digest, size, source).await)
+        .await;
+    bar.finish_and_clear();
+    sent?;
+    output.line(&format!(
+        "{} of {} objects sent, {bytes} bytes",
+        lacking.len(),
+        there.union(&lacking).count()
+    ))
+}
+
+async fn put_object(
+    client: &Client,
+    bar: &ProgressBar,
+    digest: Digest,
+    size: u64,
+    source: &mut dyn Read,
+) -> Result<(), Failed> {
+    let answer = client.put_from(&address::object(&digest), size, source, |count| bar.inc(count)).await?;
+    answer.expect_success(&format!("send object {digest}")).map(drop)
+}
+
+fn progress_bar(bytes: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::hidden());
+    }
+    let style = ProgressStyle::with_template("{bytes}/{total_bytes} [{bar:40}] {bytes_per_sec} {eta}");
+    ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Sends the state, unless exactly this is there under that name already.
+async fn put_step(client: &Client, revision: &RevisionId, bundle: &Bundle) -> Result<(), Failed> {
+    let path = format!("/steps/{revision}");
+    let there = client.call(Method::GET, &path, Vec::new()).await?;
+    if there.status == StatusCode::OK && there.body == bundle.state {
+        return Ok(());
+    }
+    let answer = client.call(Method::PUT, &path, bundle.state.clone()).await?;
+    answer.expect_success(&format!("post {revision}")).map(drop)
+}
+
+async fn begin(
+    client: &Client,
+    output: &Output,
+    revision: &RevisionId,
+    how: crate::cli::HowToRun,
+) -> Result<(), Failed> {
+    // Before the command: what it causes cannot be missed.
+    let events = if how.follow { Some(Events::open(client, None, Until::Forever).await?) } else { None };
+    let force = if how.force { r#","force":true"# } else { "" };
+    let body = format!(r#"{{"op":"LOCAL_RUN","payload":"{revision}"{force}}}"#);
+    client
+        .call(Method::POST, "/commands", body.into_bytes())
+        .await?
+        .expect_success(&format!("run {revision}"))?;
+    match events {
+        Some(events) => follow(client, output, revision, events).await,
+        None => output.line(&format!("{revision} is being tried")),
+    }
+}
+
+/// Shows what happens until the update is over.
+async fn follow(
+    client: &Client,
+    output: &Output,
+    revision: &RevisionId,
+    mut events: Events,
+) -> Result<(), Failed> {
+    let mut last = None;
+    loop {
+        match events.next().await {
+            Ok(Some(event)) => {
+                last = event.id.or(last);
+                output.line(&event.line(output))?;
+                if let Some(outcome) = outcome_in(&event, revision) {
+                    return outcome;
+                }
+            }
+            // The agent restarts in a reboot update: it has not failed while it comes back.
+            Ok(None) | Err(Failed::Broken { .. }) => {
+                output.line("the agent is away; waiting for it")?;
+                events = reconnect(client).await?;
+                if let Some(outcome) = outcome_on_record(client, revision).await? {
+                    return outcome;
+                }
+            }
+            Err(failed) => return Err(failed),
+        }
+    }
+}
+
+async fn reconnect(client: &Client) -> Result<Events, Failed> {
+    let connected = async {
+        let mut pause = Duration::from_millis(20);
+        loop {
+            match Events::open(client, None, Until::Forever).await {
+                Ok(events) => return events,
+                Err(_) => tokio::time::sleep(pause).await,
+            }
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    };
+    tokio::time::timeout(AWAY, connected).await.map_err(|_| Failed::Unreachable {
+        socket: client.socket().to_owned(),
+        cause: std::io::Error::new(
+            std::io::ErrorKind::TimedOut,
+            "the agent did not come back within two minutes",
+        ),
+    })
+}
+
+fn outcome_in(event: &Event, revision: &RevisionId) -> Option<Result<(), Failed>> {
+    if event.kind != "update" || event.text("revision") != revision.as_str() {
+        return None;
+    }
+    outcome(&event.progress(), revision)
+}
+
+async fn outcome_on_record(
+    client: &Client,
+    revision: &RevisionId,
+) -> Result<Option<Result<(), Failed>>, Failed> {
+    let progress: Progress = client.get_json(&format!("/steps/{revision}/progress")).await?;
+    Ok(outcome(&progress, revision))
+}
+
+fn outcome(progress: &Progress, revision: &RevisionId) -> Option<Result<(), Failed>> {
+    let revision = revision.to_string();
+    let reason = progress.message.clone();
+    match progress.status.as_str() {
+        "DONE" | "UPDATED" => Some(Ok(())),
+        "ERROR" => Some(Err(Failed::RolledBack { revision, reason })),
+        "WONTGO" => Some(Err(Failed::WontGo { revision, reason })),
+        _ => None,
+    }
+}

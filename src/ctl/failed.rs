@@ -1,0 +1,104 @@
+//! Why a command did not do what was asked, with the exit code that tells a program.
+
+use std::io;
+use std::path::PathBuf;
+
+use hyper::StatusCode;
+
+/// Texts read well after `goalctl: `.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failed {
+    #[error("{text}")]
+    Usage { text: String },
+    #[error("cannot reach the agent at {}: {}", .socket.display(), plain(.cause))]
+    Unreachable { socket: PathBuf, cause: io::Error },
+    #[error("the agent ended the exchange ({what}): {cause}")]
+    Broken { what: String, cause: String },
+    #[error("failed to {what}: the agent answered {}: {text}", .status.as_u16())]
+    Refused { what: String, status: StatusCode, text: String },
+    #[error("the answer to {what} was not understood: {cause}")]
+    BadAnswer { what: String, cause: String },
+    #[error("failed to {what}: {cause}")]
+    Source { what: String, cause: String },
+    #[error("{text}")]
+    Checked { text: String },
+    #[error("{revision} was rolled back: {reason}")]
+    RolledBack { revision: String, reason: String },
+    #[error("{revision} was refused before it was tried: {reason}")]
+    WontGo { revision: String, reason: String },
+    /// Whoever read our output has enough of it: no failure at all.
+    #[error("the reader of the output is gone")]
+    ReaderGone,
+    #[error("failed to write the output: {cause}")]
+    Output { cause: io::Error },
+}
+
+impl Failed {
+    /// As `goalctl --help` lists them.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Failed::ReaderGone => 0,
+            Failed::Broken { .. }
+            | Failed::Refused { .. }
+            | Failed::BadAnswer { .. }
+            | Failed::Source { .. }
+            | Failed::Checked { .. }
+            | Failed::Output { .. } => 1,
+            Failed::Usage { .. } => 2,
+            Failed::Unreachable { .. } => 3,
+            Failed::RolledBack { .. } => 4,
+            Failed::WontGo { .. } => 5,
+        }
+    }
+
+    /// What to do about it, where something can be said.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Failed::Unreachable { cause, .. } => Some(unreachable_hint(cause.kind()).to_owned()),
+            Failed::Broken { .. } => Some("was the agent stopped meanwhile? Its log says why".to_owned()),
+            Failed::Refused { status, .. } => refused_hint(*status),
+            Failed::BadAnswer { .. } => Some("are goalctl and the agent of the same version?".to_owned()),
+            Failed::RolledBack { revision, .. } => Some(format!(
+                "see `goalctl progress {revision}` and `goalctl logs NAME`; it is not run again unless with --force"
+            )),
+            Failed::WontGo { revision, .. } => Some(format!("see `goalctl progress {revision}`")),
+            Failed::Usage { .. }
+            | Failed::Source { .. }
+            | Failed::Checked { .. }
+            | Failed::ReaderGone
+            | Failed::Output { .. } => None,
+        }
+    }
+}
+
+fn unreachable_hint(kind: io::ErrorKind) -> &'static str {
+    if kind == io::ErrorKind::PermissionDenied {
+        "the socket is root's: use sudo, or the group that the agent's configuration names"
+    } else if kind == io::ErrorKind::ConnectionRefused {
+        "the socket is there and nobody listens: start the agent"
+    } else {
+        "is the agent running? Name its socket with --socket PATH or GOALPOST_SOCKET"
+    }
+}
+
+fn refused_hint(status: StatusCode) -> Option<String> {
+    let hint = match status.as_u16() {
+        403 => "a container whose roles do not include mgmt may only signal",
+        409 => {
+            "nothing was changed; see `goalctl status` and `goalctl progress REV`; a revision that failed runs with --force"
+        }
+        503 => "not now; `goalctl status` shows what is under way",
+        507 => "`goalctl gc` removes what nothing needs",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+/// Without Rust's "(os error 2)".
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_lowercase(),
+        None => text,
+    }
+}
