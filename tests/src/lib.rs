@@ -1,1 +1,3 @@
 //! The simulated device.
+
+pub mod live;

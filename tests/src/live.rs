@@ -1,0 +1,407 @@
+//! A real agent on the real kernel, in a folder of its own: what the container tests share with the benchmarks.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use model::ids::Digest;
+use serde_json::{Map, Value, json};
+use sha2::Digest as _;
+
+/// The two programs under test.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    pub goalpost: PathBuf,
+    pub goalctl: PathBuf,
+}
+
+impl Programs {
+    /// Those that `cargo build` (or `cargo build --release`) left beside this test's own program.
+    pub fn find(profile: &str) -> Programs {
+        let own = std::env::current_exe().expect("a running program has a path");
+        let target = own.ancestors().nth(3).expect("a test lies in target/<target>/<profile>/deps");
+        let (goalpost, goalctl) =
+            (target.join(profile).join("goalpost"), target.join(profile).join("goalctl"));
+        let how = if profile == "release" { "cargo build --release" } else { "cargo build" };
+        assert!(
+            goalpost.exists() && goalctl.exists(),
+            "run `{how}` first: {} is not there",
+            goalpost.display()
+        );
+        Programs { goalpost, goalctl }
+    }
+}
+
+/// A state under construction: its keys, with the bytes of every object.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    keys: Map<String, Value>,
+    objects: BTreeMap<String, Vec<u8>>,
+}
+
+impl State {
+    pub fn new() -> State {
+        let mut state = State::default();
+        state.keys.insert("#spec".to_owned(), json!("pantavisor-service-system@1"));
+        state
+    }
+
+    /// A key whose value is given inline.
+    #[must_use]
+    pub fn inline(mut self, key: &str, value: Value) -> State {
+        self.keys.insert(key.to_owned(), value);
+        self
+    }
+
+    /// A key whose value is an object.
+    #[must_use]
+    pub fn object(mut self, key: &str, bytes: &[u8]) -> State {
+        let digest = Digest::from_bytes(sha2::Sha256::digest(bytes).into()).to_string();
+        self.keys.insert(key.to_owned(), json!(digest));
+        self.objects.insert(digest, bytes.to_vec());
+        self
+    }
+
+    /// A container with a root image and the usual conf around `command`; members of `run` go over the usual run.json.
+    #[must_use]
+    pub fn container(self, name: &str, image: &[u8], command: &str, run: &Value) -> State {
+        let conf = format!(
+            "lxc.rootfs.path = overlayfs:/volumes/{name}/root.squashfs:/volumes/{name}/lxc-overlay/upper\n\
+             lxc.init.cmd = {command}\nlxc.net.0.type = empty\nlxc.mount.auto = proc:mixed sys:mixed\n"
+        );
+        self.container_with_conf(name, image, &conf, run)
+    }
+
+    /// The same with a conf of its own.
+    #[must_use]
+    pub fn container_with_conf(self, name: &str, image: &[u8], conf: &str, run: &Value) -> State {
+        let mut spec = json!({
+            "#spec": "service-manifest-run@1",
+            "name": name,
+            "type": "lxc",
+            "config": "lxc.container.conf",
+            "root-volume": "root.squashfs",
+            "storage": {"lxc-overlay": {"persistence": "boot"}},
+            "roles": ["nobody"],
+        });
+        for (key, value) in run.as_object().into_iter().flatten() {
+            spec[key] = value.clone();
+        }
+        self.inline(&format!("{name}/run.json"), spec)
+            .object(&format!("{name}/lxc.container.conf"), conf.as_bytes())
+            .object(&format!("{name}/root.squashfs"), image)
+    }
+
+    /// Without what a container owns.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> State {
+        let prefixes = [format!("{name}/"), format!("_config/{name}/")];
+        self.keys.retain(|key, _| !prefixes.iter().any(|prefix| key.starts_with(prefix)));
+        self
+    }
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        Value::Object(self.keys.clone()).to_string().into_bytes()
+    }
+}
+
+/// A device's folders, with a factory revision in them.
+#[derive(Debug)]
+pub struct Device {
+    folder: tempfile::TempDir,
+    options: Vec<(&'static str, String)>,
+}
+
+impl Device {
+    pub fn new(factory: &State) -> Device {
+        let device = Device::empty();
+        device.lay_down(factory);
+        device
+    }
+
+    pub fn empty() -> Device {
+        let folder =
+            tempfile::Builder::new().prefix("goalpost-").tempdir().expect("a temporary folder can be made");
+        fs::create_dir_all(folder.path().join("root")).expect("a temporary folder can be written");
+        Device { folder, options: Vec::new() }
+    }
+
+    /// A setting of the agent, as an environment variable.
+    #[must_use]
+    pub fn with(mut self, variable: &'static str, value: impl Into<String>) -> Device {
+        self.options.push((variable, value.into()));
+        self
+    }
+
+    fn lay_down(&self, factory: &State) {
+        let root = self.root();
+        for (digest, bytes) in &factory.objects {
+            fs::create_dir_all(root.join("objects")).expect("a temporary folder can be written");
+            fs::write(root.join("objects").join(digest), bytes).expect("a temporary folder can be written");
+        }
+        let trail = root.join("trails/0");
+        for (key, value) in &factory.keys {
+            if key == "#spec" {
+                continue;
+            }
+            let path = trail.join(key);
+            fs::create_dir_all(path.parent().expect("a key lies in the trail"))
+                .expect("a temporary folder can be written");
+            match value.as_str() {
+                Some(digest) => {
+                    fs::hard_link(root.join("objects").join(digest), &path).expect("objects are there")
+                }
+                None => fs::write(&path, value.to_string()).expect("a temporary folder can be written"),
+            }
+        }
+        fs::create_dir_all(trail.join(".pvr")).expect("a temporary folder can be written");
+        fs::write(trail.join(".pvr/json"), factory.to_bytes()).expect("a temporary folder can be written");
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.folder.path().join("root")
+    }
+
+    pub fn run_dir(&self) -> PathBuf {
+        self.folder.path().join("run")
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts the agent, and waits until it answers.
+    pub fn start(&self, programs: &Programs) -> Agent {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("agent.log"));
+        let log = log.expect("a temporary folder can be written");
+        // The agent says when its socket listens by way of systemd's protocol: nothing is polled for.
+        let notify = self.folder.path().join("notify");
+        let _ = fs::remove_file(&notify);
+        let listener =
+            std::os::unix::net::UnixDatagram::bind(&notify).expect("a temporary folder can hold a socket");
+        let process = Command::new(&programs.goalpost)
+            .arg("run")
+            .arg("--root")
+            .arg(self.root())
+            .arg("--run-dir")
+            .arg(self.run_dir())
+            .envs(self.options.iter().map(|(variable, value)| (variable, value)))
+            .env("NOTIFY_SOCKET", &notify)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a descriptor can be duplicated"))
+            .stderr(log)
+            .spawn()
+            .expect("goalpost was found before");
+        let mut message = [0; 4096];
+        listener.set_read_timeout(Some(std::time::Duration::from_secs(30))).expect("not zero");
+        loop {
+            let length = listener.recv(&mut message).unwrap_or_else(|_| self.not_ready());
+            if message[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
+                break;
+            }
+        }
+        Agent { process, socket: self.run_dir().join("pv-ctrl") }
+    }
+
+    #[expect(clippy::panic, reason = "a test device whose agent does not start has nothing to go on with")]
+    fn not_ready(&self) -> usize {
+        panic!("the agent did not become ready in 30 s; its log:\n{}", self.agent_log())
+    }
+
+    pub fn agent_log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("agent.log")).unwrap_or_default()
+    }
+}
+
+/// A running agent. Dropped: asked to end its containers, and waited for.
+#[derive(Debug)]
+pub struct Agent {
+    process: Child,
+    socket: PathBuf,
+}
+
+impl Agent {
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(&self.socket)
+    }
+
+    /// Every event after `since`, then what follows; ends when the agent does.
+    pub fn events(&self, since: u64) -> Events {
+        Events::open(&self.socket, since)
+    }
+
+    /// SIGKILL, as if it had crashed.
+    pub fn kill(mut self) {
+        self.process.kill().expect("it is ours");
+        self.process.wait().expect("it is ours");
+    }
+
+    /// Uploads a state with its objects, under a name.
+    pub fn post(&self, name: &str, state: &State) -> Answer {
+        let mut client = self.client();
+        for (digest, bytes) in &state.objects {
+            let answer = client.send("PUT", &format!("/objects/{digest}"), bytes);
+            assert_eq!(answer.code, 200, "object {digest}: {}", answer.text());
+        }
+        client.send("PUT", &format!("/steps/{name}"), &state.to_bytes())
+    }
+
+    /// LOCAL_RUN.
+    pub fn run(&self, name: &str) -> Answer {
+        self.client().send(
+            "POST",
+            "/commands",
+            json!({"op": "LOCAL_RUN", "payload": name}).to_string().as_bytes(),
+        )
+    }
+
+    pub fn progress(&self, name: &str) -> Value {
+        self.client().get(&format!("/steps/{name}/progress")).json()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Ok(None) = self.process.try_wait() {
+            let pid = nix::unistd::Pid::from_raw(self.process.id().cast_signed());
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+            let _ = self.process.wait();
+        }
+    }
+}
+
+/// One keep-alive connection to a control socket.
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+/// An answer, whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub code: u16,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("a listing is JSON")
+    }
+}
+
+impl Client {
+    pub fn connect(socket: &Path) -> Client {
+        Client { stream: BufReader::new(UnixStream::connect(socket).expect("the agent listens")) }
+    }
+
+    pub fn get(&mut self, path: &str) -> Answer {
+        self.send("GET", path, b"")
+    }
+
+    pub fn send(&mut self, method: &str, path: &str, body: &[u8]) -> Answer {
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len())
+                .into_bytes();
+        request.extend_from_slice(body);
+        self.stream.get_mut().write_all(&request).expect("the agent reads requests");
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Answer {
+        let (mut code, mut length) = (0, 0);
+        for line in 0.. {
+            let mut text = String::new();
+            self.stream.read_line(&mut text).expect("an answer has a head");
+            let text = text.trim_end();
+            if line == 0 {
+                code = text
+                    .split(' ')
+                    .nth(1)
+                    .and_then(|code| code.parse().ok())
+                    .expect("a status line has a code");
+            } else if let Some(value) = text.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a length is a number");
+            } else if text.is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).expect("an answer is as long as it says");
+        Answer { code, body }
+    }
+}
+
+/// The event stream, one JSON object after the other.
+#[derive(Debug)]
+pub struct Events {
+    stream: BufReader<UnixStream>,
+}
+
+impl Events {
+    fn open(socket: &Path, since: u64) -> Events {
+        let mut stream = UnixStream::connect(socket).expect("the agent listens");
+        // 1.0: the stream is not cut into chunks.
+        write!(stream, "GET /events?since={since} HTTP/1.0\r\n\r\n").expect("the agent reads requests");
+        Events { stream: BufReader::new(stream) }
+    }
+
+    /// The next event for which `wanted` holds; what lies between is passed over.
+    ///
+    /// # Panics
+    /// If the stream ends first.
+    pub fn until(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.find(wanted).unwrap_or_else(|| stream_ended(what))
+    }
+
+    /// Until this container is in this status.
+    pub fn until_status(&mut self, container: &str, status: &str) -> Value {
+        self.until(&format!("{container} {status}"), |event| {
+            event["kind"] == "status" && event["container"] == container && event["to"] == status
+        })
+    }
+
+    /// Until the update of this revision is in one of these statuses.
+    pub fn until_update(&mut self, revision: &str, statuses: &[&str]) -> Value {
+        self.until(&format!("{revision} {statuses:?}"), |event| {
+            event["kind"] == "update"
+                && event["revision"] == revision
+                && event["progress"]["status"].as_str().is_some_and(|status| statuses.contains(&status))
+        })
+    }
+}
+
+#[expect(clippy::panic, reason = "a test that waits for an event which cannot come any more has failed")]
+fn stream_ended(what: &str) -> Value {
+    panic!("the event stream ended before: {what}")
+}
+
+impl Iterator for Events {
+    type Item = Value;
+
+    fn next(&mut self) -> Option<Value> {
+        loop {
+            let mut line = String::new();
+            if self.stream.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            if let Some(event) = line.strip_prefix("data: ") {
+                return serde_json::from_str(event).ok();
+            }
+        }
+    }
+}
