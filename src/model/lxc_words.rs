@@ -154,8 +154,8 @@ impl Namespace {
 pub struct NamespaceSet(u8);
 
 impl NamespaceSet {
-    /// Only its mounts are its own.
-    pub const MOUNT: NamespaceSet = NamespaceSet(Namespace::Mount.bit());
+    /// None of them.
+    pub const EMPTY: NamespaceSet = NamespaceSet(0);
     /// What a container has as its own unless its conf says otherwise.
     pub const CONTAINER: NamespaceSet = NamespaceSet(
         Namespace::Mount.bit()

@@ -7,6 +7,7 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::conf;
 use super::fields::At;
 use super::groups::{self, default_groups};
 use super::run::{Run, run};
@@ -17,6 +18,7 @@ use crate::goal::StatusGoal;
 use crate::ids::{ContainerName, Digest, GroupName, RevisionId};
 use crate::json::{Json, Limits, place_of, push_key};
 use crate::key::{self, Part, PartValue, Weight};
+use crate::lxc::LxcConf;
 use crate::revision::{Container, Defaults, Group, ObjectReader, Revision, Signatures};
 use crate::run::Kind;
 
@@ -280,6 +282,7 @@ impl<'a> Parser<'a, '_> {
             self.findings.warn(&file, place_of("roles"), format!("not given: the device gives {role:?}"));
             role
         });
+        let conf = self.conf(&name, &run);
         let goal = if run.spec.kind == Kind::Data { Some(StatusGoal::Mounted) } else { run.status_goal };
         Container {
             name,
@@ -291,9 +294,33 @@ impl<'a> Parser<'a, '_> {
             lifetime: run.lifetime,
             role,
             run: run.spec,
-            conf: None,
+            conf,
             parts,
         }
+    }
+
+    /// The container's conf, if it has a program.
+    fn conf(&mut self, name: &ContainerName, run: &Run) -> Option<Box<LxcConf>> {
+        let Kind::Lxc { config } = &run.spec.kind else { return None };
+        let path = format!("{name}/{config}");
+        let Some(digest) = self.keys.object(&path) else {
+            let file = format!("{name}/run.json");
+            let allowed = format!("a file of the container; the state has no object {path}");
+            self.findings.error(&file, place_of("config"), quoted(config), allowed);
+            return None;
+        };
+        let bytes = self.bytes(&path, &digest)?;
+        let conf = conf::conf(&path, &bytes, self.findings);
+        if conf.rootfs.is_none() && run.spec.root.is_none() {
+            let file = format!("{name}/run.json");
+            self.findings.error(
+                &file,
+                place_of("root-volume"),
+                "nothing",
+                "an image, or lxc.rootfs.path in its conf",
+            );
+        }
+        Some(Box::new(conf))
     }
 
     fn signatures(&self) -> Signatures {
