@@ -322,7 +322,14 @@ impl Client {
         self.answer()
     }
 
-    fn answer(&mut self) -> Answer {
+    /// A GET whose answer is taken later.
+    pub fn ask(&mut self, path: &str) {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        self.stream.get_mut().write_all(request.as_bytes()).expect("the agent reads requests");
+    }
+
+    /// The answer to the oldest question.
+    pub fn answer(&mut self) -> Answer {
         let (mut code, mut length) = (0, 0);
         for line in 0.. {
             let mut text = String::new();

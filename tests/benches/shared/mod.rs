@@ -1,5 +1,9 @@
 //! What the benchmarks share: interleaved runs, medians, ratios.
 
+pub mod hello;
+pub mod load;
+pub mod peers;
+
 use std::time::{Duration, Instant};
 
 /// A contender in an interleaved run: its name, with one timed run of the work.
@@ -65,7 +69,12 @@ pub fn milliseconds(time: Duration) -> f64 {
 pub fn print_ratios(what: &str, times: &[Times], goals: &[(&str, f64)]) {
     let ours = &times[0];
     println!("\n{what}");
-    println!("  {:<34} {:>9.3} ms median {:>9.3} ms p90", ours.name, milliseconds(ours.median()), milliseconds(ours.percentile(90)));
+    println!(
+        "  {:<34} {:>9.3} ms median {:>9.3} ms p90",
+        ours.name,
+        milliseconds(ours.median()),
+        milliseconds(ours.percentile(90))
+    );
     for peer in &times[1..] {
         let ratio = ours.median().as_secs_f64() / peer.median().as_secs_f64();
         let goal = goals.iter().find(|(name, _)| peer.name.starts_with(name)).map(|(_, goal)| *goal);

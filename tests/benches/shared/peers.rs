@@ -107,5 +107,6 @@ pub fn to_first_instruction(command: &mut Command) -> (Duration, Child) {
 }
 
 pub fn is_installed(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).exists()))
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).exists()))
 }

@@ -1,0 +1,183 @@
+//! What does not depend on a machine's speed: sizes, memory, wake-ups, writes. Fails where a budget is exceeded.
+//!
+//! Run `cargo build --release && cargo bench --bench footprint` as root.
+
+mod shared;
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollTimeout, poll};
+use serde_json::json;
+use shared::peers;
+use tests::live::{Agent, Device, Programs, State};
+
+/// A quantity, with what it may be at most.
+struct Budget {
+    what: String,
+    found: u64,
+    most: u64,
+    unit: &'static str,
+}
+
+fn main() -> ExitCode {
+    let programs = Programs::find("release");
+    let mut budgets = sizes(&programs);
+    if nix::unistd::geteuid().is_root() {
+        budgets.extend(running(&programs));
+    } else {
+        println!(
+            "SKIPPED: memory, wake-ups and writes need containers, and the budgets are for an agent of root's"
+        );
+    }
+    let mut exceeded = false;
+    for Budget { what, found, most, unit } in budgets {
+        let verdict = if found <= most { "ok" } else { "EXCEEDED" };
+        exceeded |= found > most;
+        println!("{what:<58} {found:>9} {unit:<8} budget {most:>9}  {verdict}");
+    }
+    if exceeded { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn sizes(programs: &Programs) -> Vec<Budget> {
+    let size = |path: &Path| fs::metadata(path).expect("it was found before").len() / 1024;
+    vec![
+        Budget {
+            what: "goalpost, stripped and static".into(),
+            found: size(&programs.goalpost),
+            most: 2560,
+            unit: "KiB",
+        },
+        Budget {
+            what: "goalctl, stripped and static".into(),
+            found: size(&programs.goalctl),
+            most: 2048,
+            unit: "KiB",
+        },
+    ]
+}
+
+fn running(programs: &Programs) -> Vec<Budget> {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let probe =
+        peers::compile(folder.path(), "probe.c", &[]).expect("a C compiler, as for the product itself");
+    let root = peers::root_folder(folder.path(), &probe);
+    let image = folder.path().join("root.squashfs");
+    let made = std::process::Command::new("mksquashfs")
+        .arg(&root)
+        .arg(&image)
+        .args(["-quiet", "-no-progress"])
+        .status();
+    assert!(made.is_ok_and(|status| status.success()), "mksquashfs is needed (Debian: squashfs-tools)");
+    let image = fs::read(image).expect("the image was just made");
+
+    let mut budgets = Vec::new();
+    for (count, most) in [(0, 1024), (32, 1331), (200, 2662)] {
+        let state = (0..count).fold(State::new(), |state, number| {
+            state.container(&format!("c{number}"), &image, "/probe stay", &json!({"group": "app"}))
+        });
+        let device = Device::new(&state);
+        let agent = device.start(programs);
+        let mut events = agent.events(0);
+        for _ in 0..count {
+            events.until("a start", |event| event["kind"] == "status" && event["to"] == "STARTED");
+        }
+        drop(events);
+        settle(&agent);
+        let memory = memory(agent.pid());
+        budgets.push(Budget {
+            what: format!("Pss_Anon with {count} containers"),
+            found: memory.anonymous,
+            most,
+            unit: "KiB",
+        });
+        budgets.push(Budget {
+            what: format!("Pss with {count} containers"),
+            found: memory.whole,
+            most: 4096,
+            unit: "KiB",
+        });
+        if count == 32 {
+            budgets.extend(idle(&agent));
+        }
+    }
+    budgets
+}
+
+struct Memory {
+    anonymous: u64,
+    whole: u64,
+}
+
+fn memory(pid: u32) -> Memory {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the agent runs");
+    let kibibytes = |key: &str| number(&text, key).expect("every kernel since 5.4 has this line");
+    Memory { anonymous: kibibytes("Pss_Anon:"), whole: kibibytes("Pss:") }
+}
+
+/// Waits until the agent has had nothing to do for a second: its last answers are out, its log lines on disk, the threads of
+/// its start gone.
+fn settle(agent: &Agent) {
+    let mut before = activity(agent.pid());
+    for _ in 0..60 {
+        wait(Duration::from_secs(2));
+        let now = activity(agent.pid());
+        if now == before {
+            return;
+        }
+        before = now;
+    }
+    println!("the agent did not come to rest in two minutes");
+}
+
+fn idle(agent: &Agent) -> Vec<Budget> {
+    let before = activity(agent.pid());
+    wait(Duration::from_secs(60));
+    let after = activity(agent.pid());
+    vec![
+        Budget {
+            what: "context switches in 60 idle seconds, 32 containers".into(),
+            found: after.switches - before.switches,
+            most: 0,
+            unit: "",
+        },
+        Budget {
+            what: "bytes written in 60 idle seconds, 32 containers".into(),
+            found: after.written - before.written,
+            most: 0,
+            unit: "bytes",
+        },
+    ]
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Activity {
+    switches: u64,
+    written: u64,
+}
+
+/// Of all the agent's threads.
+fn activity(pid: u32) -> Activity {
+    let mut switches = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).expect("the agent runs").flatten() {
+        let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        switches += number(&status, "voluntary_ctxt_switches:").unwrap_or(0);
+        switches += number(&status, "nonvoluntary_ctxt_switches:").unwrap_or(0);
+    }
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).expect("the agent runs");
+    Activity { switches, written: number(&io, "wchar:").expect("every kernel has this line") }
+}
+
+fn number(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.starts_with(key))?;
+    line.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// Time itself is what is measured here: how much happens in it.
+fn wait(length: Duration) {
+    let timeout = PollTimeout::try_from(length).expect("a minute fits");
+    let none: &mut [PollFd<'_>; 0] = &mut [];
+    poll(none, timeout).expect("nothing interrupts it");
+}
