@@ -2,8 +2,6 @@
 //!
 //! Run `cargo build --release && cargo bench --bench footprint` as root.
 
-mod shared;
-
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,7 +9,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollTimeout, poll};
 use serde_json::json;
-use shared::peers;
+use tests::bench::peers;
 use tests::live::{Agent, Device, Programs, State};
 
 /// A quantity, with what it may be at most.

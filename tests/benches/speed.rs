@@ -3,8 +3,6 @@
 //! Run `cargo build --release && cargo bench --bench speed` as root; a word after `--` runs only what has it in its name.
 //! Every figure is a median; what is compared is the ratio, because machines differ and drift.
 
-mod shared;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -14,8 +12,8 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use shared::peers::{self, now_micros, to_first_instruction};
-use shared::{Contender, Times, interleaved, print_ratios, timed};
+use tests::bench::peers::{self, now_micros, to_first_instruction};
+use tests::bench::{Contender, Times, hello, interleaved, load, milliseconds, print_ratios, timed};
 use tests::live::{Agent, Client, Device, Programs, State};
 
 const ROUNDS: usize = 31;
@@ -224,14 +222,14 @@ fn four_at_a_time(runtime: &'static str, bundle: &Path, count: usize) -> Duratio
     timed(|| {
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..count / 4).for_each(|_| drop(detached(runtime, bundle))));
+                scope.spawn(|| {
+                    for _ in 0..count / 4 {
+                        oci_run(runtime, bundle);
+                    }
+                });
             }
         });
     })
-}
-
-fn detached(runtime: &str, bundle: &Path) -> Duration {
-    oci_run(runtime, bundle)
 }
 
 fn ratio(ours: &Times, theirs: &Times) -> f64 {
@@ -391,12 +389,9 @@ fn update_one_of_ten(bench: &Bench) {
     reader.join().expect("the reader does not panic");
     let times = Times::new("goalpost", times);
     println!("\nno-reboot update of 1 of 10 containers, objects already there");
-    println!("  LOCAL_RUN to TESTING {:.1} ms median (goal 300)", shared::milliseconds(times.median()));
+    println!("  LOCAL_RUN to TESTING {:.1} ms median (goal 300)", milliseconds(times.median()));
     let longest = gap.recv().expect("the reader sends once");
-    println!(
-        "  longest gap of a GET /containers loop meanwhile {:.1} ms (goal 20)",
-        shared::milliseconds(longest)
-    );
+    println!("  longest gap of a GET /containers loop meanwhile {:.1} ms (goal 20)", milliseconds(longest));
 }
 
 fn deadline_to_rollback(bench: &Bench) {
@@ -421,13 +416,10 @@ fn deadline_to_rollback(bench: &Bench) {
     }
     let (decision, back) = (Times::new("", decisions), Times::new("", backs));
     println!("\na missed goal, 10 containers, 1 changed, no reboot");
-    println!(
-        "  deadline passed to the decision {:.2} ms median (goal 5)",
-        shared::milliseconds(decision.median())
-    );
+    println!("  deadline passed to the decision {:.2} ms median (goal 5)", milliseconds(decision.median()));
     println!(
         "  to the former revision back at its goals {:.1} ms median (goal 250)",
-        shared::milliseconds(back.median())
+        milliseconds(back.median())
     );
 }
 
@@ -460,11 +452,7 @@ fn signal_to_visible(bench: &Bench) {
     let times = Times::new("goalpost", times);
     println!("\n`signal ready` written to READY visible in GET /containers (two connections)");
     let (p50, p99) = (times.median(), times.percentile(99));
-    println!(
-        "  p50 {:.3} ms (goal 0.15), p99 {:.3} ms (goal 2)",
-        shared::milliseconds(p50),
-        shared::milliseconds(p99)
-    );
+    println!("  p50 {:.3} ms (goal 0.15), p99 {:.3} ms (goal 2)", milliseconds(p50), milliseconds(p99));
 }
 
 fn requests_per_second(bench: &Bench) {
@@ -474,8 +462,8 @@ fn requests_per_second(bench: &Bench) {
         let mut events = agent.events(0);
         (0..count).for_each(|_| drop(events.until("a start", |event| event["to"] == "STARTED")));
         let body = agent.client().get("/containers").body;
-        let hello = shared::hello::Hello::start(bench.folder.path(), &body);
-        let libevent = shared::hello::Libevent::start(bench.folder.path(), &body);
+        let hello = hello::Hello::start(bench.folder.path(), &body);
+        let libevent = hello::Libevent::start(bench.folder.path(), &body);
         for connections in [1, 50] {
             let mut contenders = vec![
                 ("goalpost", agent.socket().to_owned()),
@@ -483,7 +471,7 @@ fn requests_per_second(bench: &Bench) {
             ];
             contenders
                 .extend(libevent.iter().map(|peer| ("libevent hello world, same body", peer.socket.clone())));
-            shared::load::compare(count, connections, &contenders);
+            load::compare(count, connections, &contenders);
         }
     }
 }

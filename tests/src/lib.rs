@@ -1,3 +1,4 @@
 //! The simulated device.
 
+pub mod bench;
 pub mod live;

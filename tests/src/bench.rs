@@ -12,6 +12,12 @@ pub struct Contender<'a> {
     pub run: Box<dyn FnMut() -> Duration + 'a>,
 }
 
+impl std::fmt::Debug for Contender<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
 impl<'a> Contender<'a> {
     pub fn new(name: &'a str, run: impl FnMut() -> Duration + 'a) -> Contender<'a> {
         Contender { name, run: Box::new(run) }
@@ -19,6 +25,7 @@ impl<'a> Contender<'a> {
 }
 
 /// One contender's times, sorted.
+#[derive(Debug)]
 pub struct Times {
     pub name: String,
     sorted: Vec<Duration>,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tests::live::Client;
+use crate::live::Client;
 
 use super::{Times, milliseconds};
 

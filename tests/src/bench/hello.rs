@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use super::peers;
 
 /// hyper, on a thread with its own current-thread runtime, as the agent has.
+#[derive(Debug)]
 pub struct Hello {
     pub socket: PathBuf,
 }
@@ -53,6 +54,7 @@ async fn serve(listener: std::os::unix::net::UnixListener, body: Bytes) {
 }
 
 /// libevent's HTTP server, where its headers are installed.
+#[derive(Debug)]
 pub struct Libevent {
     pub socket: PathBuf,
     process: Child,
