@@ -4,6 +4,8 @@ pub mod ask;
 pub mod boot;
 pub mod commands;
 pub mod config;
+pub mod digest;
 pub mod inputs;
 pub mod journal;
+pub mod store;
 pub mod words;

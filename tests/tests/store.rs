@@ -1,0 +1,212 @@
+//! The store on a real disk: what is kept, what is refused, what a collection takes.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent::digest;
+use agent::store::{Keep, Store};
+use model::durable::Durable;
+use model::ids::{Digest, RevisionId};
+use model::progress::{Progress, UpdateStatus};
+use model::report::FailureKind;
+
+fn opened() -> (tempfile::TempDir, Arc<Store>) {
+    let root = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(root.path()).unwrap());
+    (root, store)
+}
+
+fn id(name: &str) -> RevisionId {
+    name.parse().unwrap()
+}
+
+fn bring(store: &Arc<Store>, bytes: &[u8]) -> Digest {
+    let digest = digest::of(bytes);
+    let mut writer = store.put_object(digest).unwrap();
+    bytes.chunks(3).for_each(|chunk| writer.write(chunk).unwrap());
+    writer.finish().unwrap();
+    digest
+}
+
+/// A state of one data container, whose image is `image`.
+fn state(image: Digest) -> String {
+    format!(
+        r##"{{"#spec": "pantavisor-service-system@1", "data/run.json": {{"#spec": "service-manifest-run@1", "name": "data", "root-volume": "root.squashfs"}}, "data/root.squashfs": "{image}"}}"##
+    )
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        folder.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_posted_revision_lies_on_disk_as_the_format_says() {
+    use std::os::unix::fs::MetadataExt;
+    let (root, store) = opened();
+    let image = bring(&store, b"an image");
+    store.install(&id("locals/x"), state(image).as_bytes()).unwrap();
+    let trail = root.path().join("trails/locals/x");
+    assert_eq!(std::fs::read(trail.join(".pvr/json")).unwrap(), state(image).into_bytes());
+    let object = std::fs::metadata(root.path().join(format!("objects/{image}"))).unwrap();
+    assert_eq!(std::fs::metadata(trail.join("data/root.squashfs")).unwrap().ino(), object.ino());
+    assert_eq!(object.mode() & 0o7777, 0o644);
+    let run = std::fs::read_to_string(trail.join("data/run.json")).unwrap();
+    assert_eq!(run, r##"{"#spec": "service-manifest-run@1", "name": "data", "root-volume": "root.squashfs"}"##);
+    assert_eq!(store.step(&id("locals/x")).unwrap().progress.unwrap().status, UpdateStatus::New);
+    assert_eq!(store.verify(&id("locals/x")).unwrap().containers().len(), 1);
+    store.write_progress(&id("locals/x"), &Progress::new(UpdateStatus::Done, "Factory revision")).unwrap();
+    store.set_current(&id("locals/x")).unwrap();
+    store.write_commit_message(&id("locals/x"), "why").unwrap();
+    assert_eq!(names(&trail.join(".pv")), ["commitmsg", "done", "progress"]);
+    assert_eq!(std::fs::read_link(root.path().join("trails/current")).unwrap(), Path::new("locals/x"));
+    assert_eq!(store.current(), Some(id("locals/x")));
+    assert_eq!(store.steps().unwrap()[0].commit_message, "why");
+    assert_eq!(names(&root.path().join("objects")), [image.to_string()]);
+}
+
+#[test]
+fn an_object_with_the_wrong_hash_is_refused_without_a_trace() {
+    let (root, store) = opened();
+    let mut writer = store.put_object(digest::of(b"right")).unwrap();
+    writer.write(b"wrong").unwrap();
+    assert_eq!(writer.finish().unwrap_err().kind, FailureKind::Corrupt);
+    drop(store.put_object(digest::of(b"right")).unwrap());
+    assert!(names(&root.path().join("objects")).is_empty());
+}
+
+#[test]
+fn a_revision_whose_objects_are_missing_or_damaged_is_named_and_can_be_mended() {
+    let (root, store) = opened();
+    let image = digest::of(b"an image");
+    store.install(&id("1"), state(image).as_bytes()).unwrap();
+    let failure = store.verify(&id("1")).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Missing);
+    assert_eq!(*failure.detail, *format!("verify revision 1: missing: data/root.squashfs ({image})"));
+    bring(&store, b"an image");
+    store.verify(&id("1")).unwrap();
+
+    std::fs::write(root.path().join(format!("objects/{image}")), b"an imagE").unwrap();
+    let failure = store.verify(&id("1")).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Corrupt);
+    assert!(failure.detail.contains(&image.to_string()));
+    assert!(!store.has_object(&image));
+    bring(&store, b"an image");
+    store.verify(&id("1")).unwrap();
+    assert_eq!(store.verify(&id("2")).unwrap_err().kind, FailureKind::Missing);
+}
+
+#[test]
+fn a_state_that_cannot_be_files_is_refused_and_leaves_what_was_there() {
+    let (root, store) = opened();
+    let image = bring(&store, b"an image");
+    store.install(&id("1"), state(image).as_bytes()).unwrap();
+    for bad in [r#"{"a.json":1,"a.json/b.json":2}"#, r#"{"../a.json":1}"#, "{", ""] {
+        assert_eq!(store.install(&id("1"), bad.as_bytes()).unwrap_err().kind, FailureKind::Permanent);
+    }
+    assert_eq!(store.state_bytes(&id("1")).unwrap(), state(image).into_bytes());
+    assert_eq!(names(&root.path().join("trails")), ["1", "locals"]);
+}
+
+#[test]
+fn a_second_post_takes_the_place_of_the_first() {
+    let (root, store) = opened();
+    let (one, other) = (bring(&store, b"one"), bring(&store, b"other"));
+    store.install(&id("locals/x"), state(one).as_bytes()).unwrap();
+    let disk = store.revision_disk(&id("locals/x"), &"data".parse().unwrap(), "v").unwrap();
+    std::fs::write(disk.join("of-the-first"), b"").unwrap();
+    store.install(&id("locals/x"), state(other).as_bytes()).unwrap();
+    assert_eq!(store.state_bytes(&id("locals/x")).unwrap(), state(other).into_bytes());
+    assert!(!disk.exists());
+    assert_eq!(names(&root.path().join("trails")), ["locals"]);
+}
+
+#[test]
+fn a_store_has_one_agent_at_a_time() {
+    let (root, store) = opened();
+    let failure = Store::open(root.path()).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Denied);
+    assert!(failure.detail.ends_with("another agent uses this store"));
+    drop(store);
+    Store::open(root.path()).unwrap();
+}
+
+#[test]
+fn either_copy_of_durable_may_be_torn_or_lost() {
+    let (root, store) = opened();
+    assert_eq!(store.load_durable().unwrap(), None);
+    let mut durable = Durable::factory();
+    for saves in 1..4 {
+        durable.unsettled_starts = saves;
+        store.save_durable(&durable).unwrap();
+        assert_eq!(store.load_durable().unwrap().as_ref(), Some(&durable));
+    }
+    drop(store);
+    let copies = ["durable/0", "durable/1"].map(|path| root.path().join(path));
+    let whole = copies.clone().map(|path| std::fs::read(path).unwrap());
+    let reopened = || Store::open(root.path()).unwrap().load_durable();
+    for (damaged, kept) in [(0, 1), (1, 0)] {
+        for cut in [0, 1, 40, whole[damaged].len() / 2] {
+            std::fs::write(&copies[kept], &whole[kept]).unwrap();
+            std::fs::write(&copies[damaged], &whole[damaged][..cut]).unwrap();
+            if cut < 400 {
+                assert!((2..=3).contains(&reopened().unwrap().unwrap().unsettled_starts));
+            }
+        }
+        std::fs::remove_file(&copies[damaged]).unwrap();
+        assert!((2..=3).contains(&reopened().unwrap().unwrap().unsettled_starts));
+        // Saving goes on from the whole one.
+        let store = Store::open(root.path()).unwrap();
+        durable.unsettled_starts = 9;
+        store.save_durable(&durable).unwrap();
+        assert_eq!(store.load_durable().unwrap().unwrap().unsettled_starts, 9);
+    }
+    copies.iter().for_each(|path| std::fs::write(path, b"torn").unwrap());
+    let failure = reopened().unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Corrupt);
+    assert!(failure.detail.contains("neither copy is whole"));
+}
+
+#[test]
+fn a_collection_takes_what_nobody_needs_and_nothing_else() {
+    let (root, store) = opened();
+    let install = |name: &str, text: &[u8], status| {
+        let image = bring(&store, text);
+        store.install(&id(name), state(image).as_bytes()).unwrap();
+        store.write_progress(&id(name), &Progress::new(status, "")).unwrap();
+        image
+    };
+    let kept = install("1", b"kept", UpdateStatus::Done);
+    let gone = install("locals/gone", &[7; 100_000], UpdateStatus::Error);
+    let posted = install("locals/posted", b"posted", UpdateStatus::New);
+    let running = install("3", b"running", UpdateStatus::Done);
+    store.set_current(&id("3")).unwrap();
+    let fresh = bring(&store, b"fresh");
+    store.revision_disk(&id("locals/gone"), &"data".parse().unwrap(), "v").unwrap();
+    store.revision_disk(&id("77"), &"data".parse().unwrap(), "v").unwrap();
+
+    let mut keep = Keep::new(BTreeSet::from([id("1")]));
+    let arriving = store.put_object(digest::of(b"x")).unwrap();
+    assert_eq!(store.collect(&keep).unwrap_err().kind, FailureKind::Transient);
+    drop(arriving);
+    store.collect(&keep).unwrap();
+    assert_eq!(names(&root.path().join("trails")), ["1", "3", "current", "locals"]);
+    assert_eq!(names(&root.path().join("trails/locals")), ["posted"]);
+    assert!(names(&root.path().join("disks/rev")).iter().all(|name| name == "locals"));
+    assert_eq!(store.objects().unwrap().len(), 5, "objects are fresh");
+
+    keep.fresh = Duration::ZERO;
+    assert!(store.collect(&keep).unwrap() >= 100_000);
+    let left: BTreeSet<_> = store.objects().unwrap().iter().map(|object| object.digest).collect();
+    assert_eq!(left, BTreeSet::from([kept, posted, running]));
+    assert!(!store.has_object(&gone) && !store.has_object(&fresh));
+    keep.posted = Duration::ZERO;
+    store.collect(&keep).unwrap();
+    assert_eq!(store.steps().unwrap().len(), 2);
+    store.verify(&id("1")).unwrap();
+    store.verify(&id("3")).unwrap();
+}
