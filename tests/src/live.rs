@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use model::ids::Digest;
 use serde_json::{Map, Value, json};
 use sha2::Digest as _;
+
+/// No single wait of a test takes longer.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The two programs under test.
 #[derive(Debug, Clone)]
@@ -113,6 +117,8 @@ impl State {
 pub struct Device {
     folder: tempfile::TempDir,
     options: Vec<(&'static str, String)>,
+    /// Where agents say, by way of systemd's protocol, when their socket listens: nothing is polled for.
+    notify: UnixDatagram,
 }
 
 impl Device {
@@ -126,7 +132,9 @@ impl Device {
         let folder =
             tempfile::Builder::new().prefix("goalpost-").tempdir().expect("a temporary folder can be made");
         fs::create_dir_all(folder.path().join("root")).expect("a temporary folder can be written");
-        Device { folder, options: Vec::new() }
+        let notify = UnixDatagram::bind(folder.path().join("notify")).expect("a temporary folder can hold a socket");
+        notify.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        Device { folder, options: Vec::new(), notify }
     }
 
     /// A setting of the agent, as an environment variable.
@@ -177,11 +185,6 @@ impl Device {
     pub fn start(&self, programs: &Programs) -> Agent {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("agent.log"));
         let log = log.expect("a temporary folder can be written");
-        // The agent says when its socket listens by way of systemd's protocol: nothing is polled for.
-        let notify = self.folder.path().join("notify");
-        let _ = fs::remove_file(&notify);
-        let listener =
-            std::os::unix::net::UnixDatagram::bind(&notify).expect("a temporary folder can hold a socket");
         let process = Command::new(&programs.goalpost)
             .arg("run")
             .arg("--root")
@@ -189,26 +192,33 @@ impl Device {
             .arg("--run-dir")
             .arg(self.run_dir())
             .envs(self.options.iter().map(|(variable, value)| (variable, value)))
-            .env("NOTIFY_SOCKET", &notify)
+            .env("NOTIFY_SOCKET", self.folder.path().join("notify"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a descriptor can be duplicated"))
             .stderr(log)
             .spawn()
             .expect("goalpost was found before");
+        self.until_ready();
+        Agent { process, socket: self.run_dir().join("pv-ctrl") }
+    }
+
+    /// Waits until an agent says that it answers: one that was started, or that executed itself anew.
+    ///
+    /// # Panics
+    /// If none does.
+    pub fn until_ready(&self) {
         let mut message = [0; 4096];
-        listener.set_read_timeout(Some(std::time::Duration::from_secs(30))).expect("not zero");
         loop {
-            let length = listener.recv(&mut message).unwrap_or_else(|_| self.not_ready());
+            let length = self.notify.recv(&mut message).unwrap_or_else(|_| self.not_ready());
             if message[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
-                break;
+                return;
             }
         }
-        Agent { process, socket: self.run_dir().join("pv-ctrl") }
     }
 
     #[expect(clippy::panic, reason = "a test device whose agent does not start has nothing to go on with")]
     fn not_ready(&self) -> usize {
-        panic!("the agent did not become ready in 30 s; its log:\n{}", self.agent_log())
+        panic!("the agent did not become ready in {PATIENCE:?}; its log:\n{}", self.agent_log())
     }
 
     pub fn agent_log(&self) -> String {
@@ -239,6 +249,17 @@ impl Agent {
     /// Every event after `since`, then what follows; ends when the agent does.
     pub fn events(&self, since: u64) -> Events {
         Events::open(&self.socket, since)
+    }
+
+    /// The orderly stop.
+    pub fn stop(mut self) -> ExitStatus {
+        self.ask_to_end();
+        self.process.wait().expect("it is ours")
+    }
+
+    fn ask_to_end(&self) {
+        let pid = nix::unistd::Pid::from_raw(self.process.id().cast_signed());
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
     }
 
     /// SIGKILL, as if it had crashed.
@@ -274,8 +295,7 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         if let Ok(None) = self.process.try_wait() {
-            let pid = nix::unistd::Pid::from_raw(self.process.id().cast_signed());
-            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+            self.ask_to_end();
             let _ = self.process.wait();
         }
     }
@@ -357,6 +377,8 @@ impl Client {
 #[derive(Debug)]
 pub struct Events {
     stream: BufReader<UnixStream>,
+    /// What came so far, for whoever looks for an order, or for why something else never came.
+    pub seen: Vec<Value>,
 }
 
 impl Events {
@@ -364,7 +386,8 @@ impl Events {
         let mut stream = UnixStream::connect(socket).expect("the agent listens");
         // 1.0: the stream is not cut into chunks.
         write!(stream, "GET /events?since={since} HTTP/1.0\r\n\r\n").expect("the agent reads requests");
-        Events { stream: BufReader::new(stream) }
+        stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        Events { stream: BufReader::new(stream), seen: Vec::new() }
     }
 
     /// The next event for which `wanted` holds; what lies between is passed over.
@@ -372,7 +395,10 @@ impl Events {
     /// # Panics
     /// If the stream ends first.
     pub fn until(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        self.find(wanted).unwrap_or_else(|| stream_ended(what))
+        match self.find(wanted) {
+            Some(event) => event,
+            None => stream_ended(what, &self.seen),
+        }
     }
 
     /// Until this container is in this status.
@@ -380,6 +406,25 @@ impl Events {
         self.until(&format!("{container} {status}"), |event| {
             event["kind"] == "status" && event["container"] == container && event["to"] == status
         })
+    }
+
+    /// Until this container has met its goal.
+    pub fn until_goal_met(&mut self, container: &str) -> Value {
+        self.until(&format!("{container} at its goal"), |event| {
+            event["kind"] == "goal-met" && event["container"] == container
+        })
+    }
+
+    /// Until nothing comes any more, because the agent has left.
+    pub fn until_the_end(&mut self) {
+        self.by_ref().for_each(drop);
+    }
+
+    /// The statuses that a container went through, as far as they came.
+    pub fn walk_of(&self, container: &str) -> Vec<&str> {
+        let statuses =
+            self.seen.iter().filter(|event| event["kind"] == "status" && event["container"] == container);
+        statuses.filter_map(|event| event["to"].as_str()).collect()
     }
 
     /// Until the update of this revision is in one of these statuses.
@@ -393,8 +438,9 @@ impl Events {
 }
 
 #[expect(clippy::panic, reason = "a test that waits for an event which cannot come any more has failed")]
-fn stream_ended(what: &str) -> Value {
-    panic!("the event stream ended before: {what}")
+fn stream_ended(what: &str, seen: &[Value]) -> Value {
+    let seen: String = seen.iter().map(|event| format!("  {event}\n")).collect();
+    panic!("the event stream ended, or fell silent, before: {what}; it brought:\n{seen}")
 }
 
 impl Iterator for Events {
@@ -407,7 +453,9 @@ impl Iterator for Events {
                 return None;
             }
             if let Some(event) = line.strip_prefix("data: ") {
-                return serde_json::from_str(event).ok();
+                let event: Value = serde_json::from_str(event).ok()?;
+                self.seen.push(event.clone());
+                return Some(event);
             }
         }
     }
