@@ -1,4 +1,26 @@
 //! The verbs on the kernel of Goalpost: blocking, safe to call, without policy.
+//!
+//! ```text
+//! agent ── Launcher (spawn.rs) ──socket── the launcher (launcher.rs): our own binary, re-executed once, one thread
+//!                                            │ lives in the mount namespace that holds every container's own mounts
+//!                                            ├─ clone3 ── a container's first process: child.rs, then its program
+//!                                            └─ clone3 ── a worker that mounts or unmounts (mount.rs), then ends
+//! ```
 
+mod caps;
+mod channel;
+pub mod child;
+mod detached;
+mod error;
 pub mod file;
+mod inside;
+mod launcher;
+mod mount;
+pub mod process;
+mod spawn;
+mod sys;
 mod tree;
+mod wire;
+
+pub use error::HostError;
+pub use spawn::{Launcher, Pending, Spawned, Start, Working};

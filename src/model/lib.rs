@@ -25,4 +25,5 @@ pub mod report;
 pub mod request;
 pub mod revision;
 pub mod run;
+pub mod setup;
 pub mod unknown;

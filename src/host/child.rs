@@ -1,0 +1,403 @@
+//! A container's first process, from its making to its program: each step of its plan, in order, and which one failed.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::ffi::{CStr, CString, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+
+use model::setup::{Capabilities, Create, Depth, DeviceKind, MountAttribute, Need, Place, SetupStep, Tree};
+use nix::errno::Errno;
+use nix::sched::CloneFlags;
+use nix::sys::stat::{SFlag, makedev};
+use nix::unistd::{
+    Gid, Uid, chdir, chroot, execve, fchdir, setgroups, sethostname, setresgid, setresuid, setsid,
+};
+use rustix::fs::OFlags;
+
+use crate::caps;
+use crate::channel;
+use crate::error::{AsErrno, HostError};
+use crate::inside::{self, Missing};
+use crate::launcher::{self, Held, Kit};
+use crate::{detached, sys, wire};
+
+/// The name under which our own binary runs as the launcher.
+pub(crate) const LAUNCHER: &CStr = c"goalpost-launcher";
+
+/// Where a container's program writes.
+pub(crate) struct Output {
+    pub(crate) output: OwnedFd,
+    pub(crate) errors: OwnedFd,
+}
+
+/// Runs the launcher, if that is what this process was executed as; it then never returns. Comes first in `main`, before a
+/// thread, a runtime or an allocation that matters exists.
+pub fn run_if_child() {
+    let mut arguments = std::env::args_os();
+    if arguments.next().map(OsString::into_vec).as_deref() != Some(LAUNCHER.to_bytes()) {
+        return;
+    }
+    let arguments: Vec<String> = arguments.filter_map(|argument| argument.into_string().ok()).collect();
+    let code = match run(&arguments) {
+        Ok(()) => 0,
+        Err(_) => 1,
+    };
+    sys::end(code)
+}
+
+/// `folder control [hold empty]`, the latter three as descriptor numbers.
+fn run(arguments: &[String]) -> Result<(), HostError> {
+    let descriptor = |at: usize| -> Result<OwnedFd, Errno> {
+        let number = arguments.get(at).and_then(|text| text.parse().ok()).ok_or(Errno::EINVAL)?;
+        sys::inherited(number)
+    };
+    let folder =
+        arguments.first().ok_or_else(|| HostError::at("find", "the folder for mounts")(Errno::EINVAL))?;
+    let control = descriptor(1).map_err(HostError::at("find", "the agent"))?;
+    let held = match (descriptor(2), descriptor(3)) {
+        (Ok(hold), Ok(empty)) => Some(Held { hold, empty }),
+        _ => None,
+    };
+    let outcome = launcher::serve(&control, folder, held);
+    if let Err(error) = &outcome {
+        launcher::report(control.as_fd(), error);
+    }
+    outcome
+}
+
+/// Carries the plan out that comes in on `answer`. What fails is told there; exec closes it, and says so that nothing failed.
+pub(crate) fn become_container(answer: BorrowedFd<'_>, output: &Output, kit: &Kit) -> ! {
+    let Err(error) = carry_out_all(answer, output, kit);
+    launcher::report(answer, &error);
+    sys::end(127)
+}
+
+fn carry_out_all(answer: BorrowedFd<'_>, output: &Output, kit: &Kit) -> Result<Infallible, HostError> {
+    let bytes = channel::receive_long(answer).map_err(HostError::at("receive", "the set-up plan"))?;
+    let (own_network, steps): (u8, Vec<SetupStep>) = wire::from_bytes(&bytes)
+        .ok_or_else(|| HostError::at("understand", "the set-up plan")(Errno::EPROTO))?;
+    begin(output)?;
+    if own_network != 0 {
+        sys::unshare(CloneFlags::CLONE_NEWNET).map_err(HostError::at("make", "a network namespace"))?;
+    }
+    let mut trees = take_all(&steps)?.into_iter();
+    let cover = Cover::take(&steps, kit)?;
+    launcher::enter(&kit.empty).map_err(HostError::at("enter", "the empty mount namespace"))?;
+    sys::unshare(CloneFlags::CLONE_NEWNS).map_err(HostError::at("make", "a mount namespace"))?;
+    let mut stand = Stand { root: None, kit, answer, cover, keep: Capabilities::ALL };
+    for step in &steps {
+        stand.carry_out(step, &mut trees)?;
+    }
+    Err(HostError::at("find", "what to execute in the set-up plan")(Errno::ENOEXEC))
+}
+
+/// Leaves everything of the agent behind that a program could notice.
+fn begin(output: &Output) -> Result<(), HostError> {
+    let failed = |what| HostError::at("connect", what);
+    sys::reset_signals().map_err(HostError::at("reset", "signals"))?;
+    setsid().map_err(HostError::at("begin", "a session"))?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, rustix::fs::Mode::empty())
+        .map_err(HostError::at("open", "/dev/null"))?;
+    rustix::stdio::dup2_stdin(&null).map_err(failed("standard input"))?;
+    rustix::stdio::dup2_stdout(&output.output).map_err(failed("standard output"))?;
+    rustix::stdio::dup2_stderr(&output.errors).map_err(failed("standard error"))?;
+    rustix::process::umask(rustix::fs::Mode::empty());
+    Ok(())
+}
+
+/// A tree for each step that attaches one, in order; none where an optional one is missing.
+fn take_all(steps: &[SetupStep]) -> Result<Vec<Option<OwnedFd>>, HostError> {
+    let mut trees = Vec::new();
+    for step in steps {
+        let (what, attributes, need) = match step {
+            SetupStep::Root { tree, attributes } => (tree, attributes, Need::Required),
+            SetupStep::Mount { tree, attributes, need, .. } => (tree, attributes, *need),
+            SetupStep::HostName { .. }
+            | SetupStep::LoopbackUp
+            | SetupStep::Folder { .. }
+            | SetupStep::Node { .. }
+            | SetupStep::Link { .. }
+            | SetupStep::Console
+            | SetupStep::Mask { .. }
+            | SetupStep::ReadOnly { .. }
+            | SetupStep::Write { .. }
+            | SetupStep::Limit { .. }
+            | SetupStep::Capabilities { .. }
+            | SetupStep::User { .. }
+            | SetupStep::NoNewPrivileges
+            | SetupStep::SystemCalls { .. }
+            | SetupStep::WorkFolder { .. }
+            | SetupStep::Execute { .. } => continue,
+        };
+        match (detached::take(what, attributes), need) {
+            (Ok(tree), _) => trees.push(Some(tree)),
+            (Err(_), Need::Optional) => trees.push(None),
+            (Err(error), Need::Required) => return Err(error),
+        }
+    }
+    Ok(trees)
+}
+
+/// Where the child stands on its way.
+struct Stand<'a> {
+    root: Option<OwnedFd>,
+    kit: &'a Kit,
+    answer: BorrowedFd<'a>,
+    cover: Option<Cover>,
+    keep: Capabilities,
+}
+
+/// What is laid over hidden files and folders.
+struct Cover {
+    file: Sheet,
+    folder: Sheet,
+}
+
+/// A tree that is attached many times.
+enum Sheet {
+    /// Taken on the device, attached nowhere.
+    Loose(OwnedFd),
+    /// Attached once: only then can it be cloned from within this mount namespace.
+    Attached(OwnedFd),
+}
+
+impl Cover {
+    fn take(steps: &[SetupStep], kit: &Kit) -> Result<Option<Cover>, HostError> {
+        if !steps.iter().any(|step| matches!(step, SetupStep::Mask { .. })) {
+            return Ok(None);
+        }
+        let sheet = |path: &str| -> Result<Sheet, HostError> {
+            let tree = Tree::Bind { place: Place::of_device(path), depth: Depth::One };
+            detached::take(&tree, &BTreeSet::new()).map(Sheet::Loose)
+        };
+        Ok(Some(Cover { file: sheet("/dev/null")?, folder: sheet(&kit.nothing)? }))
+    }
+}
+
+impl Sheet {
+    fn lay_over(&mut self, target: BorrowedFd<'_>) -> Result<(), rustix::io::Errno> {
+        match self {
+            Sheet::Loose(tree) => {
+                detached::attach(tree.as_fd(), target)?;
+                let attached = tree.try_clone().map_err(|_| rustix::io::Errno::MFILE)?;
+                *self = Sheet::Attached(attached);
+                Ok(())
+            }
+            Sheet::Attached(tree) => {
+                detached::attach(detached::clone(tree.as_fd(), Depth::One)?.as_fd(), target)
+            }
+        }
+    }
+}
+
+impl Stand<'_> {
+    fn carry_out(
+        &mut self,
+        step: &SetupStep,
+        trees: &mut impl Iterator<Item = Option<OwnedFd>>,
+    ) -> Result<(), HostError> {
+        match step {
+            SetupStep::HostName { name } => {
+                sethostname(name).map_err(HostError::at("set the host name to", name))
+            }
+            SetupStep::LoopbackUp => {
+                sys::loopback_up().map_err(HostError::at("set up", "the loopback device"))
+            }
+            SetupStep::Root { tree, .. } => match trees.next().flatten() {
+                Some(taken) => self.enter(taken).map_err(HostError::at("enter", detached::name(tree))),
+                None => Err(HostError::at("enter", detached::name(tree))(Errno::ENOENT)),
+            },
+            SetupStep::Mount { tree, target, create, need, .. } => match trees.next().flatten() {
+                Some(taken) => match self.attach(&taken, target, *create) {
+                    Err(_) if *need == Need::Optional => Ok(()),
+                    outcome => outcome
+                        .map_err(HostError::at("mount", format!("{} on {target}", detached::name(tree)))),
+                },
+                None => Ok(()),
+            },
+            SetupStep::Folder { path, mode } => {
+                inside::open_or_make(self.root()?, path, Missing::Folder { mode: *mode })
+                    .map(drop)
+                    .map_err(HostError::at("make folder", path))
+            }
+            SetupStep::Node { path, kind, major, minor, mode } => self
+                .node(path, *kind, makedev((*major).into(), (*minor).into()), *mode)
+                .map_err(HostError::at("make device node", path)),
+            SetupStep::Link { path, to } => self.link(path, to).map_err(HostError::at("make link", path)),
+            SetupStep::Console => self.console(),
+            SetupStep::Mask { path } => self.mask(path).map_err(HostError::at("hide", path)),
+            SetupStep::ReadOnly { path } => {
+                self.make_read_only(path).map_err(HostError::at("make read-only", path))
+            }
+            SetupStep::Write { path, value, need } => match self.write(path, value) {
+                Err(_) if *need == Need::Optional => Ok(()),
+                outcome => outcome.map_err(HostError::at("write", path)),
+            },
+            SetupStep::Limit { resource, soft, hard } => sys::set_limit(*resource, *soft, *hard)
+                .map_err(HostError::at("set", format!("resource limit {resource}"))),
+            SetupStep::Capabilities { keep } => {
+                self.keep = *keep;
+                caps::bound(*keep, self.kit.last_capability)
+            }
+            SetupStep::User { uid, gid } => become_user(*uid, *gid),
+            SetupStep::NoNewPrivileges => {
+                rustix::thread::set_no_new_privs(true).map_err(HostError::at("set", "no_new_privs"))
+            }
+            SetupStep::SystemCalls { program } => {
+                sys::filter_system_calls(program).map_err(HostError::at("install", "the system call filter"))
+            }
+            SetupStep::WorkFolder { path } => {
+                chdir(path.as_str()).map_err(HostError::at("enter folder", path))
+            }
+            SetupStep::Execute { arguments, environment } => {
+                caps::limit(self.keep)?;
+                execute(arguments, environment).map(|never| match never {})
+            }
+        }
+    }
+
+    /// The container's root. A plan whose root comes late is ours to answer for.
+    fn root(&self) -> Result<BorrowedFd<'_>, HostError> {
+        self.root
+            .as_ref()
+            .map(AsFd::as_fd)
+            .ok_or_else(|| HostError::at("find", "the container's root")(Errno::EBADF))
+    }
+
+    fn root_errno(&self) -> Result<BorrowedFd<'_>, Errno> {
+        self.root.as_ref().map(AsFd::as_fd).ok_or(Errno::EBADF)
+    }
+
+    /// Lays the tree over the empty root and makes it ours. The empty one stays below, read-only, with nothing in it.
+    fn enter(&mut self, root: OwnedFd) -> Result<(), Errno> {
+        let empty = inside::device().map_err(|errno| errno.as_errno())?;
+        detached::attach(root.as_fd(), empty.as_fd()).map_err(|errno| errno.as_errno())?;
+        fchdir(&root)?;
+        chroot(".")?;
+        self.root = Some(root);
+        Ok(())
+    }
+
+    fn attach(&self, taken: &OwnedFd, target: &str, create: Create) -> Result<(), Errno> {
+        let folder = Missing::Folder { mode: 0o755 };
+        let missing = match create {
+            Create::Nothing => Missing::Refused,
+            Create::Folder => folder,
+            Create::File => Missing::File,
+            Create::Alike if is_folder(taken)? => folder,
+            Create::Alike => Missing::File,
+        };
+        let target =
+            inside::open_or_make(self.root_errno()?, target, missing).map_err(|errno| errno.as_errno())?;
+        detached::attach(taken.as_fd(), target.as_fd()).map_err(|errno| errno.as_errno())
+    }
+
+    fn node(&self, path: &str, kind: DeviceKind, device: libc::dev_t, mode: u32) -> Result<(), Errno> {
+        let (parent, name) = inside::parent(self.root_errno()?, path).map_err(|errno| errno.as_errno())?;
+        let kind = match kind {
+            DeviceKind::Block => SFlag::S_IFBLK,
+            DeviceKind::Character | DeviceKind::Any => SFlag::S_IFCHR,
+        };
+        nix::sys::stat::mknodat(&parent, name, kind, nix::sys::stat::Mode::from_bits_truncate(mode), device)
+    }
+
+    fn link(&self, path: &str, to: &str) -> Result<(), Errno> {
+        let (parent, name) = inside::parent(self.root_errno()?, path).map_err(|errno| errno.as_errno())?;
+        nix::unistd::symlinkat(to, &parent, name)
+    }
+
+    /// What is not there needs no hiding.
+    fn mask(&mut self, path: &str) -> Result<(), Errno> {
+        let target = match inside::open(self.root_errno()?, path) {
+            Err(rustix::io::Errno::NOENT) => return Ok(()),
+            other => other.map_err(|errno| errno.as_errno())?,
+        };
+        let folder = is_folder(&target)?;
+        let cover = self.cover.as_mut().ok_or(Errno::EBADF)?;
+        let sheet = if folder { &mut cover.folder } else { &mut cover.file };
+        sheet.lay_over(target.as_fd()).map_err(|errno| errno.as_errno())
+    }
+
+    /// What is not there cannot be written.
+    fn make_read_only(&self, path: &str) -> Result<(), Errno> {
+        let target = match inside::open(self.root_errno()?, path) {
+            Err(rustix::io::Errno::NOENT) => return Ok(()),
+            other => other.map_err(|errno| errno.as_errno())?,
+        };
+        let same = detached::clone(target.as_fd(), Depth::All).map_err(|errno| errno.as_errno())?;
+        let attributes = detached::flags(&[MountAttribute::ReadOnly].into());
+        sys::set_mount_attributes(same.as_fd(), attributes.bits().into(), true)?;
+        detached::attach(same.as_fd(), target.as_fd()).map_err(|errno| errno.as_errno())
+    }
+
+    fn write(&self, path: &str, value: &str) -> Result<(), Errno> {
+        let file =
+            inside::open_as(self.root_errno()?, path, OFlags::WRONLY).map_err(|errno| errno.as_errno())?;
+        rustix::io::write(&file, value.as_bytes()).map(drop).map_err(|errno| errno.as_errno())
+    }
+
+    /// The agent's side goes to the agent; the container's is its `/dev/console`.
+    fn console(&self) -> Result<(), HostError> {
+        let root = self.root()?;
+        let failed = |what| HostError::at("make", what);
+        let master = inside::open_as(root, "/dev/pts/ptmx", OFlags::RDWR | OFlags::NOCTTY)
+            .map_err(failed("a terminal in /dev/pts"))?;
+        rustix::pty::unlockpt(&master).map_err(failed("a terminal in /dev/pts"))?;
+        let flags = rustix::pty::OpenptFlags::RDWR
+            | rustix::pty::OpenptFlags::NOCTTY
+            | rustix::pty::OpenptFlags::CLOEXEC;
+        let own = rustix::pty::ioctl_tiocgptpeer(&master, flags).map_err(failed("a terminal in /dev/pts"))?;
+        let tree = detached::clone(own.as_fd(), Depth::One).map_err(failed("/dev/console"))?;
+        self.attach(&tree, "/dev/console", Create::File).map_err(HostError::at("make", "/dev/console"))?;
+        channel::send(self.answer, &[launcher::CONSOLE], &[master.as_fd()])
+            .map_err(HostError::at("answer", "the agent"))
+    }
+}
+
+fn is_folder(place: &OwnedFd) -> Result<bool, Errno> {
+    let status = rustix::fs::fstat(place).map_err(|errno| errno.as_errno())?;
+    Ok(rustix::fs::FileType::from_raw_mode(status.st_mode) == rustix::fs::FileType::Directory)
+}
+
+fn become_user(uid: u32, gid: u32) -> Result<(), HostError> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    match setgroups(&[]) {
+        // In a user namespace that an ordinary user made, groups cannot be changed; there are none beyond its own then.
+        Ok(()) | Err(Errno::EPERM) => {}
+        Err(errno) => return Err(HostError::at("drop", "further groups")(errno)),
+    }
+    setresgid(gid, gid, gid).map_err(HostError::at("become group", gid.to_string()))?;
+    setresuid(uid, uid, uid).map_err(HostError::at("become user", uid.to_string()))
+}
+
+fn execute(arguments: &[String], environment: &[String]) -> Result<Infallible, HostError> {
+    let program = arguments.first().map_or("", String::as_str);
+    let failed = || HostError::at("execute", program);
+    let to_c = |texts: &[String]| -> Result<Vec<CString>, HostError> {
+        let texts = texts.iter().map(|text| CString::new(text.as_str()).map_err(|_| Errno::EINVAL));
+        texts.collect::<Result<_, _>>().map_err(failed())
+    };
+    let (arguments, words) = (to_c(arguments)?, to_c(environment)?);
+    sys::close_on_exec(3).map_err(HostError::at("close", "descriptors"))?;
+    rustix::process::umask(rustix::fs::Mode::from(0o022));
+    let mut refusal = Errno::ENOENT;
+    for path in candidates(program, environment) {
+        let Ok(path) = CString::new(path) else { continue };
+        let Err(errno) = execve(&path, &arguments, &words);
+        // As a shell does: a folder of PATH that does not have it is passed over, a file that cannot be executed is remembered.
+        if errno != Errno::ENOENT && errno != Errno::ENOTDIR {
+            refusal = errno;
+        }
+    }
+    Err(failed()(refusal))
+}
+
+/// Where the program may be.
+fn candidates(program: &str, environment: &[String]) -> Vec<String> {
+    if program.contains('/') {
+        return vec![program.to_owned()];
+    }
+    let path = environment.iter().rev().find_map(|word| word.strip_prefix("PATH=")).unwrap_or("/bin:/sbin");
+    path.split(':').map(|folder| format!("{folder}/{program}")).collect()
+}

@@ -1,0 +1,344 @@
+//! Starting containers, from the agent's side: ask the launcher, then wait on a descriptor for what becomes of it.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use model::setup::{MountStep, Namespace, StartPlan};
+use nix::errno::Errno;
+use nix::sched::CloneFlags;
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
+use nix::sys::signal::SigSet;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::channel::{self, Packet, Wait};
+use crate::child::LAUNCHER;
+use crate::error::{AsErrno, HostError};
+use crate::launcher::{CONSOLE, DONE, FAILED, HELLO, Held, PROCESS, START, WORK};
+use crate::process::Process;
+use crate::wire::{self, Wire};
+
+/// The launcher, as the agent holds it. Shared by reference; every call is one packet.
+#[derive(Debug)]
+pub struct Launcher {
+    control: OwnedFd,
+    process: OwnedFd,
+    held: Held,
+}
+
+/// A container to start.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// What is done before its program.
+    pub plan: &'a StartPlan,
+    /// Where its program's standard output goes.
+    pub output: BorrowedFd<'a>,
+    /// Where its program's standard error goes.
+    pub errors: BorrowedFd<'a>,
+    /// The folder of its control group, where there is one.
+    pub cgroup: Option<BorrowedFd<'a>>,
+}
+
+/// A container whose program was executed.
+#[derive(Debug)]
+pub struct Spawned {
+    /// Its first process: our child, to be reaped by [`Process::ending`].
+    pub process: Process,
+    /// The agent's side of its `/dev/console`, if its plan has one. Closed, writes to the console fail at once.
+    pub console: Option<OwnedFd>,
+}
+
+/// A start that was asked for. Its descriptor is readable when [`Pending::advance`] has something to do.
+#[derive(Debug)]
+pub struct Pending {
+    answer: OwnedFd,
+    process: Option<Process>,
+    console: Option<OwnedFd>,
+    failed: Option<HostError>,
+}
+
+/// Mounting or unmounting that was asked for. Its descriptor is readable when [`Working::advance`] has something to do.
+#[derive(Debug)]
+pub struct Working {
+    answer: OwnedFd,
+    finished: bool,
+    failed: Vec<HostError>,
+}
+
+impl Launcher {
+    /// Executes `program` (our own binary, whose `main` begins with [`crate::child::run_if_child`]) as the launcher.
+    /// `folder` is where containers' mounts are put, in a mount namespace of the launcher; on the device it stays empty.
+    ///
+    /// # Errors
+    /// The program cannot be executed, or the launcher cannot make its namespaces.
+    pub fn start(program: &Path, folder: &Path) -> Result<Launcher, HostError> {
+        Launcher::execute(program, folder, None)
+    }
+
+    /// Another launcher for the same containers' mounts, after the old one has ended.
+    ///
+    /// # Errors
+    /// As [`Launcher::start`].
+    pub fn start_again(&self, program: &Path, folder: &Path) -> Result<Launcher, HostError> {
+        Launcher::execute(program, folder, Some(&self.held))
+    }
+
+    fn execute(program: &Path, folder: &Path, held: Option<&Held>) -> Result<Launcher, HostError> {
+        let failed = || HostError::at("execute", program.display().to_string());
+        let (ours, theirs) = channel::pair().map_err(HostError::at("make", "a channel"))?;
+        let given = |descriptor: BorrowedFd<'_>| {
+            nix::unistd::dup(descriptor).map_err(HostError::at("copy", "a descriptor"))
+        };
+        // Copies without CLOEXEC would be inherited by whatever another thread executes meanwhile; the child gets its own.
+        let mut actions = PosixSpawnFileActions::init().map_err(failed())?;
+        let mut arguments = vec![LAUNCHER.to_owned(), c_text(&folder.display().to_string())?];
+        let mut give = |descriptor: BorrowedFd<'_>, number: i32| -> Result<(), HostError> {
+            actions.add_dup2(descriptor.as_raw_fd(), number).map_err(failed())?;
+            arguments.push(c_text(&number.to_string())?);
+            Ok(())
+        };
+        // Numbers that no descriptor of ours has, so that dup2 never meets its own number, where it would keep CLOEXEC.
+        let spare = given(theirs.as_fd())?.as_raw_fd() + 16;
+        give(theirs.as_fd(), spare)?;
+        if let Some(held) = held {
+            give(held.hold.as_fd(), spare + 1)?;
+            give(held.empty.as_fd(), spare + 2)?;
+        }
+        let mut attributes = PosixSpawnAttr::init().map_err(failed())?;
+        attributes.set_sigmask(&SigSet::empty()).map_err(failed())?;
+        attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK).map_err(failed())?;
+        let path = c_text(&program.display().to_string())?;
+        let environment: [CString; 0] = [];
+        let pid =
+            posix_spawn(path.as_c_str(), &actions, &attributes, &arguments, &environment).map_err(failed())?;
+        drop(theirs);
+        let pid = Pid::from_raw(pid.as_raw()).ok_or_else(|| failed()(Errno::ESRCH))?;
+        let process = pidfd_open(pid, PidfdFlags::empty()).map_err(HostError::at("open", "the launcher"))?;
+        let packet =
+            channel::receive(ours.as_fd(), Wait::Yes).map_err(HostError::at("hear from", "the launcher"))?;
+        match heard(packet)? {
+            Heard::Hello { hold, empty } => {
+                Ok(Launcher { control: ours, process, held: Held { hold, empty } })
+            }
+            Heard::Failed(error) => Err(error),
+            Heard::Closed | Heard::Process(_) | Heard::Done | Heard::Console(_) => {
+                Err(HostError::at("hear from", "the launcher")(Errno::EPROTO))
+            }
+        }
+    }
+
+    /// Begins a start. The plan's `cgroup` is the caller's to carry out before, with [`crate::cgroup`].
+    ///
+    /// # Errors
+    /// The launcher is gone.
+    pub fn begin_start(&self, start: &Start<'_>) -> Result<Pending, HostError> {
+        let (flags, network) = namespaces(start.plan);
+        let mut bytes = vec![START];
+        flags.bits().put(&mut bytes);
+        let mut descriptors = vec![start.output, start.errors];
+        descriptors.extend(start.cgroup);
+        let mut plan = Vec::with_capacity(4096);
+        network.put(&mut plan);
+        start.plan.steps.put(&mut plan);
+        let answer = self.ask(&bytes, &descriptors, &plan)?;
+        Ok(Pending { answer, process: None, console: None, failed: None })
+    }
+
+    /// Begins to make mounts. They are there, all of them, or none is.
+    ///
+    /// # Errors
+    /// The launcher is gone.
+    pub fn begin_mount(&self, plan: &[MountStep]) -> Result<Working, HostError> {
+        self.begin_work(0, plan)
+    }
+
+    /// Begins to take the mounts of a plan away.
+    ///
+    /// # Errors
+    /// The launcher is gone.
+    pub fn begin_unmount(&self, plan: &[MountStep]) -> Result<Working, HostError> {
+        self.begin_work(1, plan)
+    }
+
+    fn begin_work(&self, undo: u8, plan: &[MountStep]) -> Result<Working, HostError> {
+        let mut bytes = Vec::with_capacity(1024);
+        undo.put(&mut bytes);
+        (plan.len() as u64).put(&mut bytes);
+        plan.iter().for_each(|step| step.put(&mut bytes));
+        let answer = self.ask(&[WORK], &[], &bytes)?;
+        Ok(Working { answer, finished: false, failed: Vec::new() })
+    }
+
+    /// Asks, then hands the plan to the process that was made. Returns our end of its answer.
+    fn ask(&self, request: &[u8], descriptors: &[BorrowedFd<'_>], plan: &[u8]) -> Result<OwnedFd, HostError> {
+        let (ours, theirs) = channel::pair().map_err(HostError::at("make", "a channel"))?;
+        let mut given = vec![theirs.as_fd()];
+        given.extend_from_slice(descriptors);
+        channel::send(self.control.as_fd(), request, &given).map_err(HostError::at("ask", "the launcher"))?;
+        drop(theirs);
+        channel::send_long(ours.as_fd(), plan).map_err(HostError::at("hand the plan to", "the launcher"))?;
+        Ok(ours)
+    }
+
+    /// Readable once the launcher has ended, which it does not by itself.
+    pub fn process(&self) -> BorrowedFd<'_> {
+        self.process.as_fd()
+    }
+}
+
+impl Pending {
+    /// What became of the start: `None` until the descriptor is readable again. After an error nothing of the container is left.
+    pub fn advance(&mut self) -> Option<Result<Spawned, HostError>> {
+        self.take_in(Wait::No)
+    }
+
+    /// Waits for what becomes of the start.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn wait(mut self) -> Result<Spawned, HostError> {
+        self.take_in(Wait::Yes)
+            .unwrap_or_else(|| Err(HostError::at("hear from", "the launcher")(Errno::EAGAIN)))
+    }
+
+    fn take_in(&mut self, wait: Wait) -> Option<Result<Spawned, HostError>> {
+        loop {
+            let heard = match channel::receive(self.answer.as_fd(), wait) {
+                Err(rustix::io::Errno::AGAIN) => return None,
+                Err(errno) => Err(HostError::at("hear from", "the launcher")(errno)),
+                Ok(packet) => heard(packet),
+            };
+            match heard {
+                Ok(Heard::Process(process)) => self.process = Some(process),
+                Ok(Heard::Console(console)) => self.console = Some(console),
+                Ok(Heard::Failed(error)) => self.failed = Some(error),
+                Ok(Heard::Closed) => return Some(self.close()),
+                Ok(Heard::Hello { .. } | Heard::Done) => {}
+                Err(error) => {
+                    self.failed = Some(error);
+                    return Some(self.close());
+                }
+            }
+        }
+    }
+
+    fn close(&mut self) -> Result<Spawned, HostError> {
+        match (self.failed.take(), self.process.take()) {
+            (None, Some(process)) => Ok(Spawned { process, console: self.console.take() }),
+            (None, None) => Err(HostError::at("hear from", "the launcher")(Errno::ECONNRESET)),
+            (Some(error), process) => {
+                // It has told why, and is on its way out.
+                if let Some(process) = process {
+                    process.signal(9)?;
+                    process.wait_for_end()?;
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+impl AsFd for Pending {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.answer.as_fd()
+    }
+}
+
+impl Working {
+    /// How it went: `None` until the descriptor is readable again.
+    pub fn advance(&mut self) -> Option<Result<(), Vec<HostError>>> {
+        self.take_in(Wait::No)
+    }
+
+    /// Waits for how it goes.
+    ///
+    /// # Errors
+    /// The step that failed first, then what could not be taken away again.
+    pub fn wait(mut self) -> Result<(), Vec<HostError>> {
+        let lost = || Err(vec![HostError::at("hear from", "the launcher")(Errno::EAGAIN)]);
+        self.take_in(Wait::Yes).unwrap_or_else(lost)
+    }
+
+    fn take_in(&mut self, wait: Wait) -> Option<Result<(), Vec<HostError>>> {
+        loop {
+            let heard = match channel::receive(self.answer.as_fd(), wait) {
+                Err(rustix::io::Errno::AGAIN) => return None,
+                Err(errno) => Err(HostError::at("hear from", "the launcher")(errno)),
+                Ok(packet) => heard(packet),
+            };
+            match heard {
+                Ok(Heard::Done) => self.finished = true,
+                Ok(Heard::Failed(error)) => self.failed.push(error),
+                Ok(Heard::Closed) => return Some(self.close()),
+                Ok(Heard::Hello { .. } | Heard::Process(_) | Heard::Console(_)) => {}
+                Err(error) => {
+                    self.failed.push(error);
+                    return Some(self.close());
+                }
+            }
+        }
+    }
+
+    fn close(&mut self) -> Result<(), Vec<HostError>> {
+        match (self.finished, self.failed.is_empty()) {
+            (true, true) => Ok(()),
+            (false, true) => {
+                Err(vec![HostError::at("hear from", "the process that mounts")(Errno::ECONNRESET)])
+            }
+            (_, false) => Err(std::mem::take(&mut self.failed)),
+        }
+    }
+}
+
+impl AsFd for Working {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.answer.as_fd()
+    }
+}
+
+/// What the other side says.
+enum Heard {
+    Closed,
+    Hello { hold: OwnedFd, empty: OwnedFd },
+    Process(Process),
+    Console(OwnedFd),
+    Failed(HostError),
+    Done,
+}
+
+fn heard(packet: Packet) -> Result<Heard, HostError> {
+    let odd = || HostError::at("understand", "the launcher")(Errno::EPROTO);
+    let mut descriptors = packet.descriptors.into_iter();
+    let Some((tag, body)) = packet.bytes.split_first() else { return Ok(Heard::Closed) };
+    let mut descriptor = || descriptors.next().ok_or_else(odd);
+    match *tag {
+        HELLO => Ok(Heard::Hello { hold: descriptor()?, empty: descriptor()? }),
+        PROCESS => {
+            let pid = wire::from_bytes(body).ok_or_else(odd)?;
+            Ok(Heard::Process(Process::of_child(pid, descriptor()?)))
+        }
+        CONSOLE => Ok(Heard::Console(descriptor()?)),
+        FAILED => Ok(Heard::Failed(wire::from_bytes(body).ok_or_else(odd)?)),
+        DONE => Ok(Heard::Done),
+        _ => Err(odd()),
+    }
+}
+
+/// What clone3 makes, and whether the child makes a network namespace by itself.
+fn namespaces(plan: &StartPlan) -> (CloneFlags, u8) {
+    let flags = plan.namespaces.iter().fold(CloneFlags::empty(), |flags, namespace| {
+        flags
+            | match namespace {
+                Namespace::Pid => CloneFlags::CLONE_NEWPID,
+                Namespace::Uts => CloneFlags::CLONE_NEWUTS,
+                Namespace::Ipc => CloneFlags::CLONE_NEWIPC,
+                Namespace::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+                Namespace::Network => CloneFlags::empty(),
+            }
+    });
+    (flags, u8::from(plan.namespaces.contains(&Namespace::Network)))
+}
+
+fn c_text(text: &str) -> Result<CString, HostError> {
+    CString::new(text).map_err(|_| HostError::at("use", text)(Errno::EINVAL.as_errno()))
+}

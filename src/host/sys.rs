@@ -1,0 +1,246 @@
+//! The system calls that no crate wraps.
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sched::CloneFlags;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
+
+/// The kernel's `struct clone_args`, as of Linux 5.7.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArguments {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Whose child a new process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ParentOf {
+    /// Our own; its end is nobody's business.
+    Us,
+    /// Our parent's, which gets the pidfd.
+    OurParent,
+}
+
+/// Which side of a clone this is.
+#[derive(Debug)]
+pub(crate) enum Cloned {
+    /// The new process.
+    Child,
+    /// The old one.
+    Parent { pid: u32, process: OwnedFd },
+}
+
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Makes a process like this one. The caller has one thread only.
+pub(crate) fn clone_process(
+    namespaces: CloneFlags,
+    parent: ParentOf,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<Cloned, Errno> {
+    let mut pidfd: libc::c_int = -1;
+    let mut arguments = CloneArguments {
+        flags: namespaces.bits().cast_unsigned().into(),
+        pidfd: (&raw mut pidfd).addr() as u64,
+        ..CloneArguments::default()
+    };
+    arguments.flags |= libc::CLONE_PIDFD.cast_unsigned() as u64;
+    match parent {
+        ParentOf::Us => arguments.exit_signal = libc::SIGCHLD.cast_unsigned().into(),
+        ParentOf::OurParent => arguments.flags |= libc::CLONE_PARENT.cast_unsigned() as u64,
+    }
+    if let Some(cgroup) = cgroup {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = cgroup.as_raw_fd().cast_unsigned().into();
+    }
+    // SAFETY: `arguments` is a valid clone_args of the size given, and `pidfd` outlives the call. Without CLONE_VM the child has
+    // its own copy of this single thread's memory and stack, so every lock it sees is as this thread left it.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<CloneArguments>()) };
+    match Errno::result(pid)? {
+        0 => Ok(Cloned::Child),
+        pid => {
+            // SAFETY: the kernel has just stored a new descriptor there, which nobody else knows of.
+            let process = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Cloned::Parent { pid: u32::try_from(pid).map_err(|_| Errno::EOVERFLOW)?, process })
+        }
+    }
+}
+
+/// The kernel's `struct mount_attr`.
+#[repr(C)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user_namespace: u64,
+}
+
+/// Sets attributes (`MOUNT_ATTR_…`) of the mount that `tree` is, or of all mounts below it too.
+pub(crate) fn set_mount_attributes(tree: BorrowedFd<'_>, set: u64, recursive: bool) -> Result<(), Errno> {
+    let attributes = MountAttr { set, clear: 0, propagation: 0, user_namespace: 0 };
+    let depth = if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is an empty C string, `attributes` is a valid mount_attr of the size given, and the kernel only reads it.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | depth,
+            &raw const attributes,
+            size_of::<MountAttr>(),
+        )
+    };
+    Errno::result(done).map(drop)
+}
+
+/// Gives signals their default meaning back and unblocks all: what is ignored stays ignored across exec, and the Rust runtime
+/// ignores SIGPIPE.
+pub(crate) fn reset_signals() -> Result<(), Errno> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    for signal in Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP)) {
+        // SAFETY: the default action runs no code of ours.
+        unsafe { sigaction(signal, &default) }?;
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+}
+
+/// Lets the kernel reap our own children by itself.
+pub(crate) fn ignore_children() -> Result<(), Errno> {
+    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    // SAFETY: ignoring a signal runs no code of ours.
+    unsafe { sigaction(Signal::SIGCHLD, &ignore) }.map(drop)
+}
+
+/// Leaves namespaces of this single-threaded process.
+pub(crate) fn unshare(namespaces: CloneFlags) -> Result<(), Errno> {
+    nix::sched::unshare(namespaces)
+}
+
+/// Ends this process at once, without running what was registered for its end.
+pub(crate) fn end(code: i32) -> ! {
+    // SAFETY: _exit has no demands.
+    unsafe { libc::_exit(code) }
+}
+
+/// Takes over a descriptor that was inherited under a number.
+pub(crate) fn inherited(number: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: fcntl on a number has no demands; it tells whether that descriptor is open.
+    Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: it is open, and the one that executed us gave it to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Marks every descriptor from `first` on to be closed by exec.
+pub(crate) fn close_on_exec(first: u32) -> Result<(), Errno> {
+    // SAFETY: only flags of this process's own descriptors change.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    Errno::result(done).map(drop)
+}
+
+/// Sets a resource limit by its number.
+pub(crate) fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: the kernel only reads `limit`; no old value is asked for.
+    let done = unsafe {
+        libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, std::ptr::null::<libc::rlimit64>())
+    };
+    Errno::result(done).map(drop)
+}
+
+/// Sets the loopback device of this network namespace up.
+pub(crate) fn loopback_up() -> Result<(), Errno> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .map_err(|errno| Errno::from_raw(errno.raw_os_error()))?;
+    // SAFETY: ifreq is plain bytes, for which all zeros is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags =
+        i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: SIOCSIFFLAGS reads an ifreq with a terminated name; `request` is one.
+    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })
+        .map(drop)
+}
+
+/// Sends a signal to a process that is held by descriptor.
+pub(crate) fn signal_process(process: BorrowedFd<'_>, signal: u8) -> Result<(), Errno> {
+    // SAFETY: no further information goes with the signal, so the kernel reads no memory of ours.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            process.as_raw_fd(),
+            libc::c_int::from(signal),
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    Errno::result(done).map(drop)
+}
+
+/// Installs a system call filter; there is no way back.
+pub(crate) fn filter_system_calls(program: &[u8]) -> Result<(), Errno> {
+    let instructions: Vec<libc::sock_filter> = program
+        .chunks_exact(8)
+        .map(|bytes| libc::sock_filter {
+            code: u16::from_ne_bytes([bytes[0], bytes[1]]),
+            jt: bytes[2],
+            jf: bytes[3],
+            k: u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
+        })
+        .collect();
+    let filter = libc::sock_fprog {
+        len: u16::try_from(instructions.len()).map_err(|_| Errno::E2BIG)?,
+        filter: instructions.as_ptr().cast_mut(),
+    };
+    // SAFETY: `filter` names as many instructions as it says, and they outlive the call; the kernel only reads them.
+    let done =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter) };
+    Errno::result(done).map(drop)
+}
+
+/// Sets this thread's capability sets to `keep` within what it has; nothing is inherited.
+pub(crate) fn set_capabilities(keep: u64) -> Result<(), Errno> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: libc::c_int,
+    }
+    #[repr(C)]
+    #[derive(Clone, Copy, Default)]
+    struct Half {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    // _LINUX_CAPABILITY_VERSION_3: two halves of 32 capabilities each.
+    let mut header = Header { version: 0x2008_0522, pid: 0 };
+    let mut halves = [Half::default(); 2];
+    // SAFETY: the header is of the version that goes with two halves, which the kernel fills.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, halves.as_mut_ptr()) })?;
+    for (half, kept) in halves.iter_mut().zip([keep & 0xffff_ffff, keep >> 32]) {
+        let kept = u32::try_from(kept).unwrap_or(u32::MAX);
+        *half = Half { effective: half.permitted & kept, permitted: half.permitted & kept, inheritable: 0 };
+    }
+    // SAFETY: as above, and the kernel only reads them.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, halves.as_ptr()) }).map(drop)
+}
+
+/// Takes a capability away from every program that this thread executes from now on.
+pub(crate) fn drop_from_bounding_set(capability: u8) -> Result<(), Errno> {
+    // SAFETY: PR_CAPBSET_DROP takes a number and reads no memory.
+    Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) })
+        .map(drop)
+}
