@@ -117,7 +117,7 @@ impl Verdict {
             line(Tone::Quiet, "note:", note)?;
         }
         if self.errors.is_empty() && self.mistakes.is_empty() {
-            line(Tone::Good, "ok", "")?;
+            output.line(&output.paint(Tone::Good, "ok"))?;
         }
         Ok(())
     }

@@ -56,7 +56,10 @@ fn a_posted_revision_lies_on_disk_as_the_format_says() {
     assert_eq!(std::fs::metadata(trail.join("data/root.squashfs")).unwrap().ino(), object.ino());
     assert_eq!(object.mode() & 0o7777, 0o644);
     let run = std::fs::read_to_string(trail.join("data/run.json")).unwrap();
-    assert_eq!(run, r##"{"#spec": "service-manifest-run@1", "name": "data", "root-volume": "root.squashfs"}"##);
+    assert_eq!(
+        run,
+        r##"{"#spec": "service-manifest-run@1", "name": "data", "root-volume": "root.squashfs"}"##
+    );
     assert_eq!(store.step(&id("locals/x")).unwrap().progress.unwrap().status, UpdateStatus::New);
     assert_eq!(store.verify(&id("locals/x")).unwrap().containers().len(), 1);
     store.write_progress(&id("locals/x"), &Progress::new(UpdateStatus::Done, "Factory revision")).unwrap();
