@@ -83,7 +83,9 @@ pub enum Report {
         /// Why.
         failure: Failure,
     },
-    /// Of `Action::Verify`.
+    /// Of `Action::Verify`. The kind of a failure says what the update is refused with: `Missing`: there is no such trail;
+    /// `Permanent`: its state does not parse; `Corrupt`: an object is not there, or not what its name says; `Unsupported`: it
+    /// requires what this device cannot do; any other: it could not be read.
     Verified {
         /// Which revision.
         revision: RevisionId,
@@ -102,7 +104,7 @@ pub enum Report {
         /// Whether the boot loader's variables are on disk, read back.
         outcome: Result<(), Failure>,
     },
-    /// Of `Action::WriteProgress`.
+    /// Of `Action::WriteProgress`. `Missing`: its trail is gone, and nothing is written for it any more.
     ProgressWritten {
         /// Which revision.
         revision: RevisionId,

@@ -18,6 +18,7 @@ pub mod json;
 pub mod key;
 pub mod lxc;
 mod lxc_words;
+pub mod plan;
 pub mod progress;
 mod read;
 pub mod recovery;

@@ -1,0 +1,112 @@
+//! The boot loader's variables: what they are, what they should be.
+
+use core::time::Duration;
+
+use model::boot::{BootVars, BootedAs};
+use model::report::Failure;
+
+use crate::action::Action;
+use crate::event::Settings;
+use crate::thought::{Moved, Thought};
+use crate::time::Time;
+
+/// Between two tries to write the variables, at most.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+
+/// What is known of the boot loader's variables.
+///
+/// ```text
+/// Unknown, Known(other) --(wanted, saved: SetBoot)--> Setting --(BootSet)--> Known
+///         ^                                             |
+///         +------------- Failed <-----------------------+ (failed, or no answer in time)
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Loader {
+    /// There is none: `Durable` alone tells what runs.
+    Absent,
+    /// Not read back in this life.
+    Unknown,
+    /// They are this.
+    Known(BootVars),
+    /// `SetBoot` is asked.
+    Setting { vars: BootVars, until: Time, delay: Duration },
+    /// They are not known, since a write failed.
+    Failed { retry_at: Time, delay: Duration },
+}
+
+impl Loader {
+    /// What the way this life was booted tells.
+    pub(crate) fn new(booted: &BootedAs) -> Loader {
+        match booted {
+            BootedAs::NoLoader => Loader::Absent,
+            BootedAs::Trying(_) => Loader::Unknown,
+            BootedAs::Committed(committed) => {
+                Loader::Known(BootVars { committed: committed.clone(), candidate: None })
+            }
+        }
+    }
+
+    /// Whether they are as wanted.
+    pub(crate) fn is(&self, wanted: &BootVars) -> bool {
+        match self {
+            Loader::Absent => true,
+            Loader::Known(vars) => vars == wanted,
+            Loader::Unknown | Loader::Setting { .. } | Loader::Failed { .. } => false,
+        }
+    }
+
+    /// Whether the last try to write them failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self, Loader::Failed { .. })
+    }
+
+    /// Asks for what is wanted, which is saved.
+    pub(crate) fn tend(&mut self, wanted: &BootVars, settings: &Settings, thought: &mut Thought) {
+        let now = thought.now;
+        if let Loader::Setting { until, delay, .. } = self
+            && *until <= now
+        {
+            *self = failed(now, *delay, settings);
+            thought.moved = Moved::Yes;
+        }
+        let delay = match self {
+            Loader::Absent | Loader::Setting { .. } => return,
+            Loader::Known(vars) if vars == wanted => return,
+            Loader::Failed { retry_at, .. } if *retry_at > now => return,
+            Loader::Known(_) | Loader::Unknown => Duration::ZERO,
+            Loader::Failed { delay, .. } => *delay,
+        };
+        thought.act(Action::SetBoot(wanted.clone()));
+        *self = Loader::Setting { vars: wanted.clone(), until: now + settings.effect_deadline, delay };
+    }
+
+    /// `BootSet` was reported.
+    pub(crate) fn set(&mut self, outcome: Result<(), Failure>, settings: &Settings, thought: &mut Thought) {
+        let Loader::Setting { vars, delay, .. } = self else {
+            thought.note("a late report of the boot loader was dropped");
+            return;
+        };
+        *self = match outcome {
+            Ok(()) => Loader::Known(vars.clone()),
+            Err(failure) => {
+                thought.note(alloc::format!("boot loader: failed to {}", failure.detail));
+                failed(thought.now, *delay, settings)
+            }
+        };
+    }
+
+    pub(crate) fn wakes(&self) -> Option<(Time, &'static str)> {
+        match self {
+            Loader::Absent | Loader::Unknown | Loader::Known(_) => None,
+            Loader::Setting { until, .. } => Some((*until, "the boot loader takes too long")),
+            Loader::Failed { retry_at, .. } => {
+                Some((*retry_at, "the next try to write the boot loader's variables"))
+            }
+        }
+    }
+}
+
+fn failed(now: Time, delay: Duration, settings: &Settings) -> Loader {
+    let delay = delay.saturating_mul(2).max(settings.save_retry).min(LONGEST_RETRY);
+    Loader::Failed { retry_at: now + delay, delay }
+}

@@ -1,0 +1,117 @@
+//! The orderly stop: the last group first, each container asked, then forced; then the agent's life ends.
+
+use alloc::format;
+
+use model::report::Failure;
+
+use crate::Engine;
+use crate::action::Action;
+use crate::container::Fate;
+use crate::course::{Course, LeaveStage, Why};
+use crate::thought::{Moved, Thought};
+use crate::time::Time;
+
+/// Where a departure stands.
+enum Standing {
+    /// Something of it is still awaited.
+    Waits,
+    /// It may go on.
+    Ready,
+}
+
+impl Engine {
+    /// Moves a departure on.
+    pub(crate) fn depart(&mut self, thought: &mut Thought) {
+        let Course::Departing(departure) = &self.course else { return };
+        match departure.stage {
+            LeaveStage::Stopping => {
+                if let Standing::Ready = self.stop_last_group(thought) {
+                    self.at_stage(LeaveStage::Telling, thought);
+                }
+            }
+            LeaveStage::Telling => self.tell_and_leave(thought),
+            LeaveStage::Leaving { until } if until <= thought.now => self.stay("it took too long", thought),
+            LeaveStage::Staying { retry_at } if retry_at <= thought.now => {
+                self.at_stage(LeaveStage::Telling, thought);
+            }
+            LeaveStage::Leaving { .. } | LeaveStage::Staying { .. } => {}
+        }
+    }
+
+    /// Asks the last group that is not gone; ready once all are.
+    fn stop_last_group(&mut self, thought: &mut Thought) -> Standing {
+        let last =
+            self.slots.values().filter(|slot| !slot.is_gone()).map(|slot| slot.spec.container.group).max();
+        let Some(last) = last else {
+            return if self.leftovers.values().all(|left| left.is_hopeless()) {
+                Standing::Ready
+            } else {
+                Standing::Waits
+            };
+        };
+        for slot in self.slots.values_mut().filter(|slot| slot.fate != Fate::Depart) {
+            if slot.fate != Fate::Stay || slot.spec.container.group >= last {
+                slot.fate = Fate::Depart;
+                thought.moved = Moved::Yes;
+            }
+        }
+        Standing::Waits
+    }
+
+    fn tell_and_leave(&mut self, thought: &mut Thought) {
+        let wanted = self.wanted_boot();
+        let Course::Departing(departure) = &self.course else { return };
+        let (asked, then) = (departure.why == Why::Asked, departure.then);
+        if !asked && self.loader.has_failed() && matches!(departure.why, Why::Try(_)) {
+            let detail = "the boot loader could not be told to try it";
+            return self.fail_departure(detail.into(), thought);
+        }
+        if !asked && !self.loader.is(&wanted) {
+            return;
+        }
+        match (self.disk.is_dirty(), thought.may_decide()) {
+            (true, true) => thought.decided(),
+            // An orderly end does not wait for a broken disk; everything else does.
+            (true, false) if !asked => return,
+            (true | false, _) => {}
+        }
+        thought.act(Action::Leave(then));
+        let until = thought.now + self.settings.effect_deadline;
+        self.at_stage(LeaveStage::Leaving { until }, thought);
+    }
+
+    /// `LeaveFailed` was reported.
+    pub(crate) fn leave_failed(&mut self, failure: &Failure, thought: &mut Thought) {
+        if let Course::Departing(departure) = &self.course
+            && matches!(departure.stage, LeaveStage::Leaving { .. })
+        {
+            self.stay(&format!("failed to {}", failure.detail), thought);
+        }
+    }
+
+    fn stay(&mut self, why: &str, thought: &mut Thought) {
+        thought.note(format!("could not leave: {why}"));
+        let Course::Departing(departure) = &self.course else { return };
+        if matches!(departure.why, Why::Try(_)) && thought.may_decide() {
+            return self.fail_departure(format!("could not leave: {why}"), thought);
+        }
+        let retry_at = thought.now + self.settings.effect_deadline;
+        self.at_stage(LeaveStage::Staying { retry_at }, thought);
+    }
+
+    fn at_stage(&mut self, stage: LeaveStage, thought: &mut Thought) {
+        if let Course::Departing(departure) = &mut self.course {
+            departure.stage = stage;
+            thought.moved = Moved::Yes;
+        }
+    }
+
+    pub(crate) fn departure_wakes(&self) -> Option<(Time, &'static str)> {
+        let Course::Departing(departure) = &self.course else { return None };
+        match departure.stage {
+            LeaveStage::Leaving { until } => Some((until, "leaving takes too long")),
+            LeaveStage::Staying { retry_at } => Some((retry_at, "the next try to leave")),
+            LeaveStage::Stopping | LeaveStage::Telling => None,
+        }
+    }
+}
