@@ -18,3 +18,14 @@ use tokio::io::unix::AsyncFd;
 pub fn awaited(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(descriptor, Interest::READABLE)
 }
+
+/// Waits, likewise, for nothing but the other end's going away altogether (a socket's peer that closed it, not one that only
+/// stopped sending).
+///
+/// # Errors
+/// The runtime cannot wait for it.
+#[expect(deprecated, reason = "as above")]
+pub fn awaited_for_hang_up(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // PRIORITY asks the kernel for no readability, so that what it always reports is all that is left.
+    AsyncFd::with_interest(descriptor, Interest::PRIORITY)
+}

@@ -1,0 +1,269 @@
+//! One request: whether this caller may ask it, what it is, who answers it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::{Request, StatusCode, Version, header};
+use model::ids::{ContainerName, Generation};
+use model::recovery::Role;
+use model::report::Phase;
+use tokio::sync::Semaphore;
+
+use super::answer::{self, Answer, Served};
+use super::body::{self, BodyProblem, LeftOver};
+use super::head::Problem;
+use super::render::{self, Page};
+use super::route::{Endpoint, Verb, shown};
+use super::wire::Talk;
+use super::{Backend, requests, streams};
+
+/// Connections that a container's socket takes.
+const OF_CONTAINER: usize = 64;
+/// Connections that the host's socket takes.
+const OF_HOST: usize = 256;
+/// Requests that a container's socket has under way at most.
+const IN_FLIGHT: usize = 8;
+
+/// Who is at the other end of a socket.
+#[derive(Debug, Clone)]
+pub(super) enum Who {
+    /// An operator.
+    Host,
+    /// A container, in one of its lives.
+    Container { name: ContainerName, generation: Generation, role: Role },
+}
+
+/// What all connections of one socket share.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) who: Who,
+    pub(super) backend: Arc<Backend>,
+    in_flight: Semaphore,
+}
+
+impl Listener {
+    pub(super) fn new(who: Who, backend: Arc<Backend>) -> Listener {
+        let in_flight = match who {
+            Who::Host => OF_HOST,
+            Who::Container { .. } => IN_FLIGHT,
+        };
+        Listener { who, backend, in_flight: Semaphore::new(in_flight) }
+    }
+
+    pub(super) fn most_connections(&self) -> usize {
+        match self.who {
+            Who::Host => OF_HOST,
+            Who::Container { .. } => OF_CONTAINER,
+        }
+    }
+
+    fn may_ask(&self, verb: Verb, endpoint: &Endpoint) -> Permission {
+        match &self.who {
+            Who::Host | Who::Container { role: Role::Mgmt, .. } => Permission::Granted,
+            Who::Container { role: Role::Nobody, .. } => match (verb, endpoint) {
+                (Verb::Post, Endpoint::Signal) => Permission::Granted,
+                _ => Permission::Denied,
+            },
+        }
+    }
+}
+
+enum Permission {
+    Granted,
+    Denied,
+}
+
+/// The service of one connection.
+#[derive(Debug)]
+pub(super) struct Caller {
+    listener: Arc<Listener>,
+    talk: Arc<Talk>,
+}
+
+impl Caller {
+    pub(super) fn new(listener: Arc<Listener>, talk: Arc<Talk>) -> Caller {
+        Caller { listener, talk }
+    }
+
+    /// What is answered from memory, without a task that waits.
+    fn at_once(&self, request: &Request<Incoming>) -> Option<Answer> {
+        if let Some(problem) = self.talk.refused.get() {
+            return Some(refused_head(*problem));
+        }
+        if !request.body().is_end_stream() {
+            return None;
+        }
+        let (verb, endpoint) = (Verb::of(request.method()), Endpoint::of(request.uri().path()));
+        if let Permission::Denied = self.listener.may_ask(verb, &endpoint) {
+            return Some(answer::not_mgmt());
+        }
+        let page = match (verb, &endpoint) {
+            (Verb::Get, Endpoint::Containers) => Page::Containers,
+            (Verb::Get, Endpoint::Groups) => Page::Groups,
+            _ => return None,
+        };
+        let backend = &self.listener.backend;
+        let report = backend.report.borrow();
+        Some(match report.phase {
+            Phase::Booting => answer::not_ready(),
+            Phase::Running
+            | Phase::Verifying
+            | Phase::Trying
+            | Phase::Testing
+            | Phase::RollingBack
+            | Phase::OnlyAnswering
+            | Phase::ShuttingDown => answer::json(backend.rendered.page(page, &report)),
+        })
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Caller {
+    type Response = Answer;
+    type Error = std::convert::Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: Request<Incoming>) -> Answering {
+        self.talk.streams.store(false, Ordering::Relaxed);
+        let version = request.version();
+        if let Some(mut answer) = self.at_once(&request) {
+            close_if_old(version, &mut answer);
+            return Answering::Known(Some(answer));
+        }
+        let (listener, talk) = (self.listener.clone(), self.talk.clone());
+        Answering::Waited(Box::pin(async move {
+            let mut answer = listener.answer(request).await;
+            close_if_old(version, &mut answer);
+            talk.streams.store(answer.body().is_open_ended(), Ordering::Relaxed);
+            answer
+        }))
+    }
+}
+
+/// An answer on its way.
+pub(super) enum Answering {
+    Known(Option<Answer>),
+    Waited(Pin<Box<dyn Future<Output = Answer> + Send>>),
+}
+
+impl Future for Answering {
+    type Output = Served;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Served> {
+        match &mut *self {
+            Answering::Known(answer) => answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer))),
+            Answering::Waited(answer) => answer.as_mut().poll(cx).map(Ok),
+        }
+    }
+}
+
+impl Listener {
+    /// One answer, whatever comes; nothing of the request is left unread that would take the answer away from its client.
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let Ok(_permit) = self.in_flight.try_acquire() else {
+            return self
+                .after_body(
+                    request.into_body(),
+                    answer::error(StatusCode::SERVICE_UNAVAILABLE, "Too many requests"),
+                )
+                .await;
+        };
+        let (parts, mut body) = request.into_parts();
+        let asked = Asked {
+            verb: Verb::of(&parts.method),
+            endpoint: Endpoint::of(parts.uri.path()),
+            path: parts.uri.path(),
+            query: parts.uri.query(),
+            last_event: parts.headers.get("last-event-id").and_then(|id| id.to_str().ok()),
+        };
+        let answer = match self.may_ask(asked.verb, &asked.endpoint) {
+            Permission::Granted => self.dispatch(&asked, &mut body).await,
+            Permission::Denied => answer::not_mgmt(),
+        };
+        if parts.headers.contains_key(header::EXPECT) && !body.is_end_stream() {
+            let mut answer = answer;
+            answer::then_close(&mut answer);
+            return answer;
+        }
+        self.after_body(body, answer).await
+    }
+
+    async fn after_body(&self, mut body: Incoming, mut answer: Answer) -> Answer {
+        if let LeftOver::Something = body::take_in(&mut body).await {
+            answer::then_close(&mut answer);
+        }
+        answer
+    }
+
+    async fn dispatch(&self, asked: &Asked<'_>, body: &mut Incoming) -> Answer {
+        let backend = &self.backend;
+        match (&asked.endpoint, asked.verb) {
+            (Endpoint::Signal, Verb::Post) => requests::signal(backend, &self.who, body).await,
+            (Endpoint::Commands, Verb::Post) => requests::command(backend, body).await,
+            (Endpoint::Container(name), Verb::Put) => requests::control(backend, name, body).await,
+            (Endpoint::StorageGc, Verb::Post) => requests::collect(backend).await,
+            (Endpoint::Containers, Verb::Get) => {
+                answer::json(backend.rendered.page(Page::Containers, &backend.report()))
+            }
+            (Endpoint::Groups, Verb::Get) => {
+                answer::json(backend.rendered.page(Page::Groups, &backend.report()))
+            }
+            (Endpoint::Status, Verb::Get) => {
+                let report = backend.report();
+                answer::json(render::status(&report, backend.history.last()))
+            }
+            (Endpoint::Events, Verb::Get) => streams::events(backend, asked.query, asked.last_event),
+            (Endpoint::BuildInfo, Verb::Get) => answer::text(Bytes::from_static(BUILD_INFO.as_bytes())),
+            (Endpoint::Unknown, _) => answer::unknown_endpoint(&shown(asked.path)),
+            _ => answer::wrong_method(),
+        }
+    }
+}
+
+/// A request's head, as far as an answer depends on it.
+struct Asked<'a> {
+    verb: Verb,
+    endpoint: Endpoint,
+    path: &'a str,
+    query: Option<&'a str>,
+    last_event: Option<&'a str>,
+}
+
+const BUILD_INFO: &str = concat!("goalpost ", env!("CARGO_PKG_VERSION"), "\n");
+
+/// HTTP/1.0 clients wait for the end of the connection.
+fn close_if_old(version: Version, answer: &mut Answer) {
+    if version == Version::HTTP_10 {
+        answer::then_close(answer);
+    }
+}
+
+fn refused_head(problem: Problem) -> Answer {
+    let code = match problem {
+        Problem::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
+        Problem::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        Problem::TooLong
+        | Problem::TooManyFields
+        | Problem::RequestLine
+        | Problem::Target
+        | Problem::Version
+        | Problem::Method
+        | Problem::Field
+        | Problem::Length
+        | Problem::Encoding
+        | Problem::EndedEarly => StatusCode::BAD_REQUEST,
+    };
+    let mut answer = answer::error(code, &problem.to_string());
+    answer::then_close(&mut answer);
+    answer
+}
+
+/// What an endpoint answers to a body that it could not read.
+pub(super) fn unread(problem: BodyProblem) -> Answer {
+    match problem {
+        BodyProblem::TooLarge => answer::no_space(),
+        BodyProblem::EndedEarly => answer::bad_request("Request body ended too early"),
+    }
+}

@@ -1,0 +1,66 @@
+//! One socket: accepts connections, counts them, serves each in a task of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::caller::{Caller, Listener};
+use super::head::Problem;
+use super::wire::{Talk, Wire};
+
+/// Connections beyond the limit that are still told so; further ones are closed.
+const TOLD_AT_ONCE: usize = 16;
+/// Bytes that hyper buffers per connection: its smallest power of two above the longest head.
+const BUFFER: usize = 32 * 1024;
+/// Until the next try where no descriptor is left.
+const FOR_DESCRIPTORS: Duration = Duration::from_secs(1);
+
+pub(super) async fn serve(socket: UnixListener, listener: Listener) {
+    let listener = Arc::new(listener);
+    let mut served = JoinSet::new();
+    let mut told = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = socket.accept() => match accepted {
+                Ok((stream, _)) if served.len() < listener.most_connections() => {
+                    served.spawn(connection(stream, listener.clone(), None));
+                }
+                Ok((stream, _)) if told.len() < TOLD_AT_ONCE => {
+                    told.spawn(connection(stream, listener.clone(), Some(Problem::TooManyConnections)));
+                }
+                Ok(_) => {}
+                // No descriptor or no memory: the caller stays in the backlog, which would wake this loop again at once.
+                Err(error) => {
+                    log::warn!("accept on a control socket: {error}");
+                    if served.join_next().await.is_none() {
+                        tokio::time::sleep_until(Instant::now() + FOR_DESCRIPTORS).await;
+                    }
+                }
+            },
+            Some(_) = served.join_next(), if !served.is_empty() => {}
+            Some(_) = told.join_next(), if !told.is_empty() => {}
+        }
+    }
+}
+
+async fn connection(stream: UnixStream, listener: Arc<Listener>, refused: Option<Problem>) {
+    let talk = Arc::new(Talk::default());
+    let mut wire = Wire::new(stream, talk.clone());
+    if let Some(problem) = refused {
+        wire.refuse(problem);
+    }
+    let mut serving = http1::Builder::new()
+        .half_close(true)
+        .auto_date_header(false)
+        .header_read_timeout(None)
+        .max_buf_size(BUFFER)
+        .serve_connection(wire, Caller::new(listener, talk));
+    if let Err(error) = std::future::poll_fn(|cx| serving.poll_without_shutdown(cx)).await {
+        log::debug!("a control connection ended: {error}");
+    }
+    serving.into_parts().io.close().await;
+}

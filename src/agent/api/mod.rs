@@ -1,0 +1,76 @@
+//! The control API: HTTP on Unix sockets, where the socket says who asks.
+//!
+//! ```text
+//! listen.rs    accepts, counts connections            wire.rs, head.rs   bytes cleaned on their way to hyper, deadlines
+//! caller.rs    one request: who may, what is it       route.rs           path -> Endpoint
+//! render.rs    the report as JSON, once per report    requests.rs        what only the engine can answer
+//! answer.rs    codes, texts, bodies                   streams.rs, …      the endpoints that take longer
+//! ```
+//!
+//! README.md beside this file has the shapes that the specification leaves open.
+
+mod answer;
+mod body;
+mod caller;
+pub mod head;
+mod listen;
+mod render;
+mod requests;
+mod route;
+mod streams;
+mod wire;
+
+use std::sync::Arc;
+
+use model::ids::{ContainerName, Generation};
+use model::recovery::Role;
+use model::report::DeviceReport;
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+
+use crate::ask::Asker;
+use crate::history::History;
+use caller::{Listener, Who};
+use render::Rendered;
+
+/// What the answers come from.
+#[derive(Debug)]
+pub struct Backend {
+    ask: Asker,
+    report: watch::Receiver<Arc<DeviceReport>>,
+    history: Arc<History>,
+    rendered: Rendered,
+}
+
+impl Backend {
+    /// One for all listeners. The loop publishes a step's report first, then records its happenings in `history`: whoever reads
+    /// the report and follows the history from there misses nothing.
+    pub fn new(
+        ask: Asker,
+        report: watch::Receiver<Arc<DeviceReport>>,
+        history: Arc<History>,
+    ) -> Arc<Backend> {
+        Arc::new(Backend { ask, report, history, rendered: Rendered::default() })
+    }
+
+    fn report(&self) -> Arc<DeviceReport> {
+        self.report.borrow().clone()
+    }
+}
+
+/// Answers on the host's socket, where everything may be asked. Never returns; dropping it ends its connections.
+pub async fn serve_host(listener: UnixListener, backend: Arc<Backend>) {
+    listen::serve(listener, Listener::new(Who::Host, backend)).await;
+}
+
+/// Answers on the socket of one life of one container. Never returns; dropping it ends its connections.
+pub async fn serve_container(
+    listener: UnixListener,
+    container: ContainerName,
+    generation: Generation,
+    role: Role,
+    backend: Arc<Backend>,
+) {
+    listen::serve(listener, Listener::new(Who::Container { name: container, generation, role }, backend))
+        .await;
+}

@@ -1,0 +1,179 @@
+//! What only the engine can answer: signals, commands, control of containers, collection.
+
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use model::ids::{ContainerName, RevisionId};
+use model::report::Phase;
+use model::request::{Control, Refusal, Reply, Request, Signal};
+use serde::Deserialize;
+
+use super::Backend;
+use super::answer::{self, Answer};
+use super::body;
+use super::caller::{Who, unread};
+use super::render::json;
+use super::route::Segment;
+
+const LONGEST_SIGNAL: usize = 4096;
+const LONGEST_COMMAND: usize = 4096;
+const LONGEST_CONTROL: usize = 1024;
+
+const BAD_SIGNAL: &str = "Signal has bad format";
+const BAD_COMMAND: &str = "Command has bad format";
+
+#[derive(Deserialize)]
+struct SignalBody {
+    #[serde(rename = "type")]
+    kind: SignalKind,
+    #[serde(default, rename = "payload")]
+    _payload: serde::de::IgnoredAny,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SignalKind {
+    Ready,
+    Alive,
+}
+
+/// POST /signal, from a container about itself.
+pub(super) async fn signal(backend: &Backend, who: &Who, body: &mut Incoming) -> Answer {
+    let text = match body::read(body, LONGEST_SIGNAL).await {
+        Ok(text) => text,
+        Err(problem) => return unread(problem),
+    };
+    let Ok(SignalBody { kind, .. }) = serde_json::from_slice(&text) else {
+        return answer::bad_request(BAD_SIGNAL);
+    };
+    let Who::Container { name, generation, .. } = who else {
+        return answer::refused(&Refusal::UnexpectedSignal);
+    };
+    let signal = match kind {
+        SignalKind::Ready => Signal::Ready,
+        SignalKind::Alive => Signal::Alive,
+    };
+    let request = Request::Signal { container: name.clone(), generation: *generation, signal };
+    answer::reply(backend.ask.ask(request).await)
+}
+
+#[derive(Deserialize)]
+struct CommandBody {
+    op: Op,
+    payload: String,
+    #[serde(default)]
+    force: bool,
+}
+
+/// Matched exactly.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum Op {
+    LocalRun,
+    LocalRunCommit,
+    RebootDevice,
+    PoweroffDevice,
+    MakeFactory,
+    RunGc,
+    TryOnce,
+    LocalApply,
+    DeferReboot,
+    EnableSsh,
+    DisableSsh,
+    GoRemote,
+    Unclaim,
+    UpdateMetadata,
+    XconnectGraph,
+}
+
+/// POST /commands.
+pub(super) async fn command(backend: &Backend, body: &mut Incoming) -> Answer {
+    let text = match body::read(body, LONGEST_COMMAND).await {
+        Ok(text) => text,
+        Err(problem) => return unread(problem),
+    };
+    let Ok(CommandBody { op, payload, force }) = serde_json::from_slice(&text) else {
+        return answer::bad_request(BAD_COMMAND);
+    };
+    match op {
+        Op::LocalRun => match payload.parse::<RevisionId>() {
+            Ok(revision) => answer::reply(backend.ask.ask(Request::Run { revision, force }).await),
+            Err(bad) => answer::error_because(StatusCode::BAD_REQUEST, BAD_COMMAND, &bad.to_string()),
+        },
+        Op::RunGc => answer::reply(backend.ask.ask(Request::Collect).await),
+        Op::LocalRunCommit | Op::RebootDevice | Op::PoweroffDevice | Op::MakeFactory | Op::Unclaim
+            if is_updating(backend.report().phase) =>
+        {
+            answer::update_ongoing()
+        }
+        Op::LocalRunCommit => {
+            cannot("LOCAL_RUN_COMMIT", "an update commits by itself once it has proved stable")
+        }
+        Op::RebootDevice => cannot("REBOOT_DEVICE", "this agent does not own the device's power"),
+        Op::PoweroffDevice => cannot("POWEROFF_DEVICE", "this agent does not own the device's power"),
+        Op::MakeFactory => cannot("MAKE_FACTORY", "the factory revision of this device cannot be replaced"),
+        Op::TryOnce => cannot("TRY_ONCE", "LOCAL_RUN tries a revision and returns from it if it fails"),
+        Op::LocalApply => cannot("LOCAL_APPLY", "LOCAL_RUN applies without a reboot whatever can be"),
+        Op::DeferReboot => cannot("DEFER_REBOOT", "no reboot of this agent can be deferred"),
+        Op::EnableSsh => cannot("ENABLE_SSH", "this agent has no SSH server"),
+        Op::DisableSsh => cannot("DISABLE_SSH", "this agent has no SSH server"),
+        Op::GoRemote => cannot("GO_REMOTE", "this agent has no hub"),
+        Op::Unclaim => cannot("UNCLAIM", "this agent has no hub"),
+        Op::UpdateMetadata => cannot("UPDATE_METADATA", "this agent keeps no metadata yet"),
+        Op::XconnectGraph => cannot("XCONNECT_GRAPH", "this agent links no services yet"),
+    }
+}
+
+fn cannot(op: &str, why: &str) -> Answer {
+    answer::error(StatusCode::CONFLICT, &format!("{op} is not possible on this device: {why}"))
+}
+
+fn is_updating(phase: Phase) -> bool {
+    match phase {
+        Phase::Verifying | Phase::Trying | Phase::Testing | Phase::RollingBack => true,
+        Phase::Booting | Phase::Running | Phase::OnlyAnswering | Phase::ShuttingDown => false,
+    }
+}
+
+#[derive(Deserialize)]
+struct ControlBody {
+    #[serde(default)]
+    action: Option<serde_json::Value>,
+}
+
+/// PUT /containers/{name}.
+pub(super) async fn control(backend: &Backend, name: &Segment, body: &mut Incoming) -> Answer {
+    let text = match body::read(body, LONGEST_CONTROL).await {
+        Ok(text) => text,
+        Err(problem) => return unread(problem),
+    };
+    let Ok(ControlBody { action }) = serde_json::from_slice(&text) else {
+        return answer::bad_request("Invalid JSON");
+    };
+    let Some(action) = action else {
+        return answer::bad_request("Missing 'action' field");
+    };
+    let control = match action.as_str() {
+        Some("start") => Control::Start,
+        Some("stop") => Control::Stop,
+        Some("restart") => Control::Restart,
+        Some(_) | None => return answer::bad_request("Invalid action. Use 'start', 'stop', or 'restart'"),
+    };
+    let Some(container) = name.name().and_then(|name| name.parse::<ContainerName>().ok()) else {
+        return answer::error(StatusCode::NOT_FOUND, "Container not found");
+    };
+    answer::reply(backend.ask.ask(Request::Control { container, control }).await)
+}
+
+#[derive(serde::Serialize)]
+struct CollectedBody {
+    reclaimed: u64,
+}
+
+/// POST /storage/gc.
+pub(super) async fn collect(backend: &Backend) -> Answer {
+    match backend.ask.ask(Request::Collect).await {
+        Reply::Done => answer::json(json(&CollectedBody { reclaimed: 0 })),
+        Reply::Collected { reclaimed } => answer::json(json(&CollectedBody { reclaimed })),
+        Reply::Refused(refusal) => answer::refused(&refusal),
+    }
+}
