@@ -9,5 +9,6 @@ pub mod digest;
 pub mod history;
 pub mod inputs;
 pub mod journal;
+pub mod logs;
 pub mod store;
 pub mod words;

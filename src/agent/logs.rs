@@ -1,0 +1,152 @@
+//! What containers say: captured, stamped, kept in bounds, read by followers.
+//!
+//! ```text
+//! container ──pipe──► capture (a task each) ──bounded channel──► writer (one thread) ──► logs/<rev>/<container>/console.log
+//!                     stamps, drops a flood                       rotates, drops when        console.log.1 …
+//!                                                                 the disk is full                  │
+//!                     wakes the capture ◄───────────── LogReader (one per follower) ◄───────────────┘
+//! ```
+//!
+//! A container never waits for the disk, nor does the loop: what the writer cannot take is dropped, counted, and said in a
+//! line. The pipe is the only buffer that a quiet container has.
+
+mod capture;
+mod lines;
+mod reader;
+mod stamp;
+mod writer;
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use model::ids::{ContainerName, RevisionId};
+use model::report::Failure;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+pub use self::reader::{LogReader, Reading, What};
+pub use self::stamp::stamp;
+pub use crate::config::LogLimits;
+
+use self::writer::{Files, Message};
+use crate::store::Store;
+
+/// Chunks that may wait for the writer, of all containers together.
+const WAITING: usize = 32;
+/// Bytes read from a pipe at a time; one buffer serves all containers.
+const CHUNK: usize = 16 * 1024;
+
+/// Everything about captured output.
+#[derive(Debug)]
+pub struct Logs {
+    store: Arc<Store>,
+    limits: LogLimits,
+    sources: Mutex<HashMap<ContainerName, Arc<Source>>>,
+    buffer: Mutex<Box<[u8]>>,
+    to_writer: SyncSender<Message>,
+}
+
+/// A container's output, over all its lives.
+#[derive(Debug)]
+struct Source {
+    followers: AtomicUsize,
+    /// A follower came, who wants at once what lies in the pipe.
+    wanted: Notify,
+    /// How far the files got.
+    written: watch::Sender<Position>,
+    files: Mutex<Files>,
+}
+
+/// A place in a container's output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Position {
+    /// Counts the files that a container's output ever went to.
+    file: u64,
+    /// Bytes in that file.
+    length: u64,
+}
+
+impl Logs {
+    /// With a thread that writes; it sleeps while nothing is said.
+    pub fn new(store: Arc<Store>, limits: LogLimits) -> std::io::Result<Arc<Logs>> {
+        let (to_writer, messages) = std::sync::mpsc::sync_channel(WAITING);
+        let folder = store.folder().clone();
+        std::thread::Builder::new()
+            .name("logs".into())
+            .stack_size(128 * 1024)
+            .spawn(move || writer::run(&folder, limits, &messages))?;
+        let buffer = Mutex::new(vec![0; CHUNK].into());
+        Ok(Arc::new(Logs { store, limits, sources: Mutex::default(), buffer, to_writer }))
+    }
+
+    /// Captures what comes out of `output` (the read end of a pipe, or a terminal's master) until all its writers are gone.
+    /// The task ends when all of it is with the writer.
+    pub fn capture(
+        self: &Arc<Self>,
+        revision: &RevisionId,
+        container: &ContainerName,
+        output: OwnedFd,
+    ) -> std::io::Result<JoinHandle<()>> {
+        let source = self.source(container);
+        let folder = format!("logs/{revision}/{container}").into();
+        let capture = capture::Capture::new(Arc::clone(self), source, folder, output)?;
+        Ok(tokio::spawn(capture.run()))
+    }
+
+    /// Reads what a container said; `revision` is where to look if nothing was captured since the agent started.
+    /// Missing if there is nothing, and nobody follows.
+    pub async fn read(
+        self: &Arc<Self>,
+        revision: &RevisionId,
+        container: &ContainerName,
+        reading: Reading,
+    ) -> Result<LogReader, Failure> {
+        let fallback = format!("logs/{revision}/{container}");
+        let known = self.sources.lock().unwrap_or_else(PoisonError::into_inner).get(container).cloned();
+        let source = match (known, reading) {
+            (Some(source), _) => source,
+            (None, Reading::Follow) => self.source(container),
+            (None, Reading::Stored) => Arc::new(Source::new()),
+        };
+        reader::open(self.store.folder().clone(), source, fallback, reading, self.limits).await
+    }
+
+    /// Waits until all that was captured so far is in its files.
+    pub async fn flush(&self) {
+        let (done, flushed) = tokio::sync::oneshot::channel();
+        let to_writer = self.to_writer.clone();
+        let sent = tokio::task::spawn_blocking(move || to_writer.send(Message::Flush(done))).await;
+        if matches!(sent, Ok(Ok(()))) {
+            // The writer lives as long as anybody can send to it.
+            let _ = flushed.await;
+        }
+    }
+
+    fn source(&self, container: &ContainerName) -> Arc<Source> {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(sources.entry(container.clone()).or_insert_with(|| Arc::new(Source::new())))
+    }
+}
+
+impl Source {
+    fn new() -> Source {
+        Source {
+            followers: AtomicUsize::new(0),
+            wanted: Notify::new(),
+            written: watch::Sender::new(Position::default()),
+            files: Mutex::default(),
+        }
+    }
+
+    fn is_followed(&self) -> bool {
+        self.followers.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// The current one, and those rotated.
+fn number_of_files(limits: LogLimits) -> u64 {
+    u64::from(limits.files) + 1
+}
