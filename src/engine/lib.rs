@@ -20,6 +20,7 @@ mod recovery;
 mod report;
 mod requests;
 mod settle;
+pub mod setup;
 mod shutdown;
 mod store;
 mod thought;

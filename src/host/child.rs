@@ -297,7 +297,7 @@ impl Stand<'_> {
         let (parent, name) = inside::parent(self.root_errno()?, path).map_err(|errno| errno.as_errno())?;
         let kind = match kind {
             DeviceKind::Block => SFlag::S_IFBLK,
-            DeviceKind::Character | DeviceKind::Any => SFlag::S_IFCHR,
+            DeviceKind::Character => SFlag::S_IFCHR,
         };
         nix::sys::stat::mknodat(&parent, name, kind, nix::sys::stat::Mode::from_bits_truncate(mode), device)
     }

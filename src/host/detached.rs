@@ -67,7 +67,7 @@ fn bind(place: &Place, depth: Depth, attributes: &BTreeSet<MountAttribute>) -> R
     Ok(tree)
 }
 
-fn new(
+pub(crate) fn new(
     kind: &str,
     options: &[(String, String)],
     attributes: &BTreeSet<MountAttribute>,

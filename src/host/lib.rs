@@ -7,15 +7,20 @@
 //!                                            └─ clone3 ── a worker that mounts or unmounts (mount.rs), then ends
 //! ```
 
+mod block;
 mod caps;
+pub mod cgroup;
 mod channel;
 pub mod child;
 mod detached;
+mod device_filter;
 mod error;
 pub mod file;
 mod inside;
 mod launcher;
 mod mount;
+pub mod namespace;
+pub mod power;
 pub mod process;
 mod spawn;
 mod sys;

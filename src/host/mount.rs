@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use crate::channel;
 use crate::error::{AsErrno, HostError};
 use crate::inside::{self, Missing};
-use crate::{detached, wire};
+use crate::{block, detached, wire};
 
 /// Carries out the plan that comes in on `answer`; what was mounted before a step failed is taken away again.
 pub(crate) fn work(answer: BorrowedFd<'_>) -> Result<(), Vec<HostError>> {
@@ -37,14 +37,19 @@ fn carry_out(step: &MountStep) -> Result<(), HostError> {
     };
     match step {
         MountStep::Folder { path, mode } => folder(path, *mode).map(drop),
+        MountStep::File { path } => inside::open_or_make(root.as_fd(), path, Missing::File)
+            .map(drop)
+            .map_err(HostError::at("make file", path)),
         MountStep::Link { path, to } => {
             let (parent, name) =
                 inside::parent(root.as_fd(), path).map_err(HostError::at("make folder of", path))?;
             nix::unistd::symlinkat(to.as_str(), &parent, name).map_err(HostError::at("make link", path))
         }
         MountStep::Image { file, target } => {
-            let _target = folder(target, 0o755)?;
-            Err(HostError::at("mount image", file)(Errno::ENOSYS))
+            let at = folder(target, 0o755)?;
+            let image = block::image(file)?;
+            detached::attach(image.as_fd(), at.as_fd())
+                .map_err(HostError::at("mount", format!("{file} on {target}")))
         }
         MountStep::Mount { tree: what, target, attributes } => {
             let at = folder(target, 0o755)?;
@@ -61,7 +66,7 @@ fn take_away(steps: &[MountStep]) -> Result<(), Vec<HostError>> {
     for step in steps.iter().rev() {
         let (path, gone) = match step {
             // Folders are left: they may be the container's own, with what it wrote.
-            MountStep::Folder { .. } => continue,
+            MountStep::Folder { .. } | MountStep::File { .. } => continue,
             MountStep::Link { path, .. } => (path, rustix::fs::unlink(path.as_str())),
             MountStep::Image { target, .. } | MountStep::Mount { target, .. } => (
                 target,

@@ -244,3 +244,104 @@ pub(crate) fn drop_from_bounding_set(capability: u8) -> Result<(), Errno> {
     Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) })
         .map(drop)
 }
+
+/// The number of a loop device that nobody uses now.
+pub(crate) fn free_loop_device(control: BorrowedFd<'_>) -> Result<u32, Errno> {
+    const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4c82;
+    // SAFETY: LOOP_CTL_GET_FREE takes no argument.
+    let number = Errno::result(unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE as _) })?;
+    u32::try_from(number).map_err(|_| Errno::EOVERFLOW)
+}
+
+/// The kernel's `struct loop_info64`.
+#[repr(C)]
+struct LoopInfo {
+    device: u64,
+    inode: u64,
+    rdevice: u64,
+    offset: u64,
+    size_limit: u64,
+    number: u32,
+    encrypt_type: u32,
+    encrypt_key_size: u32,
+    flags: u32,
+    file_name: [u8; 64],
+    crypt_name: [u8; 64],
+    encrypt_key: [u8; 32],
+    init: [u64; 2],
+}
+
+/// The kernel's `struct loop_config`.
+#[repr(C)]
+struct LoopConfig {
+    fd: u32,
+    block_size: u32,
+    info: LoopInfo,
+    reserved: [u64; 8],
+}
+
+/// Attaches a file to a loop device: read-only, gone with its last user.
+pub(crate) fn configure_loop_device(device: BorrowedFd<'_>, image: i32) -> Result<(), Errno> {
+    const LOOP_CONFIGURE: libc::c_ulong = 0x4c0a;
+    const READ_ONLY: u32 = 1;
+    const AUTOCLEAR: u32 = 4;
+    // SAFETY: loop_config is plain numbers, for which all zeros is a value.
+    let mut config: LoopConfig = unsafe { std::mem::zeroed() };
+    config.fd = image.cast_unsigned();
+    config.info.flags = READ_ONLY | AUTOCLEAR;
+    // SAFETY: LOOP_CONFIGURE reads one loop_config, which `config` is.
+    Errno::result(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE as _, &raw const config) })
+        .map(drop)
+}
+
+/// Loads a device program and attaches it to a control group, in which it stays until the group goes.
+pub(crate) fn attach_device_program(group: BorrowedFd<'_>, program: &[u64]) -> Result<(), Errno> {
+    const PROG_LOAD: libc::c_int = 5;
+    const PROG_ATTACH: libc::c_int = 8;
+    const PROG_TYPE_CGROUP_DEVICE: u32 = 15;
+    const CGROUP_DEVICE: u32 = 6;
+    /// The head of the kernel's `union bpf_attr`, for BPF_PROG_LOAD.
+    #[repr(C)]
+    struct Load {
+        kind: u32,
+        count: u32,
+        instructions: u64,
+        licence: u64,
+        log_level: u32,
+        log_size: u32,
+        log: u64,
+    }
+    /// The head of the kernel's `union bpf_attr`, for BPF_PROG_ATTACH.
+    #[repr(C)]
+    struct Attach {
+        target: u32,
+        program: u32,
+        kind: u32,
+        flags: u32,
+    }
+    let load = Load {
+        kind: PROG_TYPE_CGROUP_DEVICE,
+        count: u32::try_from(program.len()).map_err(|_| Errno::E2BIG)?,
+        instructions: program.as_ptr().addr() as u64,
+        licence: c"GPL".as_ptr().addr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log: 0,
+    };
+    // SAFETY: `load` is the head of a bpf_attr of the size given; instructions and licence outlive the call, which reads them.
+    let loaded = unsafe { libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const load, size_of::<Load>()) };
+    let number = i32::try_from(Errno::result(loaded)?).map_err(|_| Errno::EOVERFLOW)?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    let program = unsafe { OwnedFd::from_raw_fd(number) };
+    let attach = Attach {
+        target: group.as_raw_fd().cast_unsigned(),
+        program: program.as_raw_fd().cast_unsigned(),
+        kind: CGROUP_DEVICE,
+        flags: 0,
+    };
+    // SAFETY: `attach` is the head of a bpf_attr of the size given, and both descriptors are open.
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_bpf, PROG_ATTACH, &raw const attach, size_of::<Attach>())
+    })
+    .map(drop)
+}

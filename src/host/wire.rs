@@ -152,7 +152,7 @@ structs! {
 
 enums! {
     Namespace { 0 => Pid {} 1 => Uts {} 2 => Ipc {} 3 => Cgroup {} 4 => Network {} }
-    DeviceKind { 0 => Any {} 1 => Block {} 2 => Character {} }
+    DeviceKind { 0 => Block {} 1 => Character {} }
     Depth { 0 => One {} 1 => All {} }
     Create { 0 => Nothing {} 1 => Folder {} 2 => File {} 3 => Alike {} }
     Need { 0 => Required {} 1 => Optional {} }
@@ -188,6 +188,7 @@ enums! {
         1 => Link { path, to }
         2 => Image { file, target }
         3 => Mount { tree, target, attributes }
+        4 => File { path }
     }
 }
 

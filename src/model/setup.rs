@@ -6,6 +6,8 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::lxc::DeviceRule;
+
 /// Everything a start needs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StartPlan {
@@ -61,50 +63,13 @@ pub enum DeviceRules {
     Only(Vec<DeviceRule>),
 }
 
-/// One device rule.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct DeviceRule {
-    /// What it does with a device that matches.
-    pub verdict: Verdict,
-    /// Which sort of device matches.
-    pub kind: DeviceKind,
-    /// Which major number matches; `None` is every one.
-    pub major: Option<u32>,
-    /// Which minor number matches; `None` is every one.
-    pub minor: Option<u32>,
-    /// Which access the rule is about.
-    pub access: BTreeSet<DeviceAccess>,
-}
-
-/// What a device rule does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Verdict {
-    /// The access is granted.
-    Allow,
-    /// The access is denied.
-    Deny,
-}
-
 /// A sort of device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DeviceKind {
-    /// `a`
-    Any,
     /// `b`
     Block,
     /// `c`
     Character,
-}
-
-/// A sort of access to a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum DeviceAccess {
-    /// `r`
-    Read,
-    /// `w`
-    Write,
-    /// `m`
-    Create,
 }
 
 /// One thing that the child does before its program is executed. Paths named `target` or `path` are the container's own and
@@ -349,6 +314,11 @@ pub enum MountStep {
         path: String,
         /// Its text.
         to: String,
+    },
+    /// Make an empty file, with its parents, if it is not there.
+    File {
+        /// Where.
+        path: String,
     },
     /// Mount an image read-only: erofs from its file, squashfs by a loop device. The folder is made.
     Image {

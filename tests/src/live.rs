@@ -132,7 +132,8 @@ impl Device {
         let folder =
             tempfile::Builder::new().prefix("goalpost-").tempdir().expect("a temporary folder can be made");
         fs::create_dir_all(folder.path().join("root")).expect("a temporary folder can be written");
-        let notify = UnixDatagram::bind(folder.path().join("notify")).expect("a temporary folder can hold a socket");
+        let notify =
+            UnixDatagram::bind(folder.path().join("notify")).expect("a temporary folder can hold a socket");
         notify.set_read_timeout(Some(PATIENCE)).expect("not zero");
         Device { folder, options: Vec::new(), notify }
     }

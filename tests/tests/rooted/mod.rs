@@ -60,7 +60,6 @@ impl Bench {
         self.folder.path().join("root")
     }
 
-
     /// Starts a container whose output goes nowhere.
     pub(crate) fn spawn(&self, plan: &StartPlan) -> Result<Spawned, HostError> {
         let (read, write) = std::io::pipe().unwrap();

@@ -1,0 +1,133 @@
+//! What a container may not: devices, processes, hidden paths, limits, capabilities, user.
+
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use model::lxc::{self, Access, Devices, LxcConf, NewPrivileges, Profiles, Verdict};
+use model::report::Failure;
+use model::setup::{Capabilities, CgroupPlan, DeviceRules, Namespace, Need, ProcessLimit, SetupStep};
+
+use super::{Context, ProcessLimiting, unsupported};
+
+/// Its number in linux/capability.h.
+pub(super) const SYS_ADMIN: u8 = 21;
+
+const MOST_PROCESSES: u32 = 4096;
+
+/// As container runtimes have them.
+const HIDDEN_IN_PROC: [&str; 10] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/interrupts",
+];
+const READ_ONLY_IN_PROC: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const HIDDEN_IN_SYS: [&str; 2] = ["/sys/firmware", "/sys/devices/virtual/powercap"];
+
+pub(super) fn cgroup(conf: &LxcConf, context: &Context) -> Result<CgroupPlan, Failure> {
+    let own_limit = conf.cgroup.iter().any(|value| &*value.file == "pids.max");
+    let processes = if own_limit { ProcessLimit::Unlimited } else { ProcessLimit::AtMost(MOST_PROCESSES) };
+    let devices = devices(conf);
+    if context.cgroup.is_none() {
+        if devices != DeviceRules::All {
+            return Err(unsupported("attach device rules: they need control groups of version 2".to_owned()));
+        }
+        if let Some(value) = conf.cgroup.first() {
+            return Err(unsupported(format!("set {}: it needs control groups of version 2", value.file)));
+        }
+    }
+    let values = conf.cgroup.iter().map(|value| match value.version {
+        lxc::CgroupVersion::V2 => Ok((value.file.to_string(), value.value.to_string())),
+        lxc::CgroupVersion::V1 => Err(unsupported(format!(
+            "set lxc.cgroup.{}: this host's control groups are of version 2",
+            value.file
+        ))),
+    });
+    Ok(CgroupPlan { processes, values: values.collect::<Result<_, _>>()?, devices })
+}
+
+fn devices(conf: &LxcConf) -> DeviceRules {
+    let last_of_all = conf.devices.iter().rposition(|rule| rule.devices == Devices::All);
+    match (conf.devices.len(), last_of_all) {
+        (0, _) => DeviceRules::All,
+        (length, Some(at)) if at + 1 == length && conf.devices[at].verdict == Verdict::Allow => {
+            DeviceRules::All
+        }
+        (_, None) if conf.devices.iter().all(|rule| rule.verdict == Verdict::Allow) => DeviceRules::All,
+        (_, _) => DeviceRules::Only(conf.devices.to_vec()),
+    }
+}
+
+pub(super) fn kept(conf: &LxcConf) -> Capabilities {
+    match conf.capabilities {
+        lxc::Capabilities::Drop(dropped) => Capabilities(!dropped.bits()),
+        lxc::Capabilities::Keep(kept) => Capabilities(kept.bits()),
+    }
+}
+
+pub(super) fn steps(
+    conf: &LxcConf,
+    context: &Context,
+    namespaces: &BTreeSet<Namespace>,
+    steps: &mut Vec<SetupStep>,
+) -> Result<(), Failure> {
+    profiles(conf.profiles.as_deref())?;
+    let guarded = |access: Option<Access>| matches!(access, Some(Access::Mixed | Access::ReadOnly));
+    let own_limit = conf.cgroup.iter().any(|value| &*value.file == "pids.max");
+    if context.processes == ProcessLimiting::PidNamespace
+        && conf.auto_mounts.proc.is_some()
+        && namespaces.contains(&Namespace::Pid)
+        && !own_limit
+    {
+        let path = "/proc/sys/kernel/pid_max".to_owned();
+        steps.push(SetupStep::Write { path, value: MOST_PROCESSES.to_string(), need: Need::Required });
+    }
+    if guarded(conf.auto_mounts.proc) {
+        steps.extend(HIDDEN_IN_PROC.map(|path| SetupStep::Mask { path: path.to_owned() }));
+        steps.extend(READ_ONLY_IN_PROC.map(|path| SetupStep::ReadOnly { path: path.to_owned() }));
+    }
+    if guarded(conf.auto_mounts.sys) {
+        steps.extend(HIDDEN_IN_SYS.map(|path| SetupStep::Mask { path: path.to_owned() }));
+    }
+    steps.extend(conf.limits.iter().map(|limit| SetupStep::Limit {
+        resource: limit.resource.number().into(),
+        soft: limit.soft.unwrap_or(u64::MAX),
+        hard: limit.hard.unwrap_or(u64::MAX),
+    }));
+    if kept(conf) != Capabilities::ALL {
+        steps.push(SetupStep::Capabilities { keep: kept(conf) });
+    }
+    match conf.new_privileges {
+        NewPrivileges::Refused => steps.push(SetupStep::NoNewPrivileges),
+        NewPrivileges::Allowed => {}
+    }
+    steps.push(SetupStep::User { uid: conf.uid, gid: conf.gid });
+    let path = conf.working_folder.as_deref().unwrap_or("/").to_owned();
+    steps.push(SetupStep::WorkFolder { path });
+    Ok(())
+}
+
+/// A profile that cannot be enforced is refused, never left out.
+fn profiles(profiles: Option<&Profiles>) -> Result<(), Failure> {
+    let Some(profiles) = profiles else { return Ok(()) };
+    match (&profiles.seccomp, &profiles.apparmor, &profiles.selinux) {
+        (Some(path), _, _) => Err(unsupported(format!("load the seccomp profile {path}: not supported yet"))),
+        (None, Some(name), _) if &**name != "unconfined" => {
+            Err(unsupported(format!("enter the AppArmor profile {name}: not supported yet")))
+        }
+        (None, _, Some(context)) => {
+            Err(unsupported(format!("enter the SELinux context {context}: not supported yet")))
+        }
+        (None, _, None) => Ok(()),
+    }
+}

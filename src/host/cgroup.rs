@@ -1,0 +1,234 @@
+//! Control groups, version 2: one per container below the agent's own, on its own hierarchy or beside version 1.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use model::setup::{CgroupPlan, DeviceRules, ProcessLimit};
+use nix::errno::Errno;
+use rustix::fs::{Mode, OFlags, open};
+
+use crate::device_filter;
+use crate::error::{AsErrno, HostError};
+
+/// The folder below which containers' groups are made.
+#[derive(Debug)]
+pub struct Cgroups {
+    folder: PathBuf,
+    controllers: Vec<String>,
+}
+
+/// One container's group. It stays until [`Cgroup::remove`].
+#[derive(Debug)]
+pub struct Cgroup {
+    folder: PathBuf,
+    descriptor: OwnedFd,
+}
+
+/// How a container can be kept from forking without end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessLimiting {
+    /// By `pids.max`.
+    Controller,
+    /// By `kernel/pid_max` of its pid namespace (Linux 6.14).
+    PidNamespace,
+    /// Not at all.
+    Impossible,
+}
+
+impl Cgroups {
+    /// Makes `name` below the group that this process is in. `Ok(None)`: this host has no control groups of version 2 that
+    /// this process may change.
+    ///
+    /// # Errors
+    /// They are there, and misbehave.
+    pub fn open(name: &str) -> Result<Option<Cgroups>, HostError> {
+        let Some(own) = own_group()? else { return Ok(None) };
+        let folder = own.join(name);
+        match fs::create_dir(&folder) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) if matches!(error.as_errno(), Errno::EACCES | Errno::EPERM | Errno::EROFS) => {
+                return Ok(None);
+            }
+            Err(error) => {
+                return Err(HostError::at("make control group", folder.display().to_string())(error));
+            }
+        }
+        let controllers = delegate(&own, &folder);
+        Ok(Some(Cgroups { folder, controllers }))
+    }
+
+    /// How processes can be limited here.
+    pub fn process_limiting(here: Option<&Cgroups>) -> ProcessLimiting {
+        match here {
+            Some(cgroups) if cgroups.controllers.iter().any(|name| name == "pids") => {
+                ProcessLimiting::Controller
+            }
+            Some(_) | None if pid_max_is_per_namespace() => ProcessLimiting::PidNamespace,
+            Some(_) | None => ProcessLimiting::Impossible,
+        }
+    }
+
+    /// The folder of a container's group.
+    pub fn path(&self, container: &str) -> PathBuf {
+        self.folder.join(container)
+    }
+
+    /// Makes a container's group as planned. What a former agent left in it is ended first.
+    ///
+    /// # Errors
+    /// A value that the kernel refuses, a controller that this host lacks, device rules that cannot be attached.
+    pub fn make(&self, container: &str, plan: &CgroupPlan) -> Result<Cgroup, HostError> {
+        let folder = self.path(container);
+        match fs::create_dir(&folder) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                write(&folder.join("cgroup.kill"), "1")?
+            }
+            Err(error) => {
+                return Err(HostError::at("make control group", folder.display().to_string())(error));
+            }
+        }
+        let descriptor = open(&folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(HostError::at("open control group", folder.display().to_string()))?;
+        let group = Cgroup { folder, descriptor };
+        match self.fill(&group, plan) {
+            Ok(()) => Ok(group),
+            Err(error) => {
+                // The first error is the one that tells.
+                let _ = group.remove();
+                Err(error)
+            }
+        }
+    }
+
+    fn fill(&self, group: &Cgroup, plan: &CgroupPlan) -> Result<(), HostError> {
+        match plan.processes {
+            ProcessLimit::AtMost(most) if self.controllers.iter().any(|name| name == "pids") => {
+                write(&group.folder.join("pids.max"), &most.to_string())?;
+            }
+            ProcessLimit::AtMost(_) | ProcessLimit::Unlimited => {}
+        }
+        for (file, value) in &plan.values {
+            write(&group.folder.join(file), value)?;
+        }
+        match &plan.devices {
+            DeviceRules::All => Ok(()),
+            DeviceRules::Only(rules) => device_filter::attach(group.descriptor.as_fd(), rules)
+                .map_err(HostError::at("attach device rules to", group.folder.display().to_string())),
+        }
+    }
+
+    /// Ends everything in every container's group and removes them.
+    ///
+    /// # Errors
+    /// All it met.
+    pub fn remove(&self) -> Result<(), Vec<HostError>> {
+        let mut errors = remove_below(&self.folder);
+        remove_folder(&self.folder, &mut errors);
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+}
+
+impl Cgroup {
+    /// Kills everything in it, whatever it forks meanwhile.
+    ///
+    /// # Errors
+    /// The kernel is older than 5.14.
+    pub fn kill(&self) -> Result<(), HostError> {
+        write(&self.folder.join("cgroup.kill"), "1")
+    }
+
+    /// Removes it, with groups that the container made below. Everything in it must have ended.
+    ///
+    /// # Errors
+    /// All it met.
+    pub fn remove(&self) -> Result<(), Vec<HostError>> {
+        let mut errors = remove_below(&self.folder);
+        remove_folder(&self.folder, &mut errors);
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+}
+
+impl AsFd for Cgroup {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// The group of version 2 that this process is in, as a folder.
+fn own_group() -> Result<Option<PathBuf>, HostError> {
+    let Some(root) = root() else { return Ok(None) };
+    let text = fs::read_to_string("/proc/self/cgroup").map_err(HostError::at("read", "/proc/self/cgroup"))?;
+    let own = text.lines().find_map(|line| line.strip_prefix("0::/"));
+    Ok(own.map(|own| root.join(own)).filter(|folder| folder.is_dir()))
+}
+
+/// Where version 2 is mounted: alone, or beside version 1.
+fn root() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    mounts.lines().find_map(|line| {
+        let (place, kind) = line.split_once(" - ")?;
+        kind.starts_with("cgroup2 ").then(|| place.split(' ').nth(4).map(PathBuf::from))?
+    })
+}
+
+/// Hands every controller down to the containers. A group that hands controllers down holds no process itself, so the agent
+/// moves to a leaf of its own; the root is free of that rule.
+fn delegate(own: &Path, folder: &Path) -> Vec<String> {
+    let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
+    let available = read(own.join("cgroup.controllers"));
+    if !available.trim().is_empty() && own.join("cgroup.type").exists() {
+        let leaf = own.join("agent");
+        let _ = fs::create_dir(&leaf);
+        let _ = fs::write(leaf.join("cgroup.procs"), "0");
+    }
+    for controller in available.split_ascii_whitespace() {
+        for group in [own, folder] {
+            // One that cannot be handed down is missing in what is read back.
+            let _ = fs::write(group.join("cgroup.subtree_control"), format!("+{controller}"));
+        }
+    }
+    read(folder.join("cgroup.subtree_control")).split_ascii_whitespace().map(str::to_owned).collect()
+}
+
+fn pid_max_is_per_namespace() -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release
+        .split(|character: char| !character.is_ascii_digit())
+        .map_while(|text| text.parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 14)
+}
+
+fn write(file: &Path, value: &str) -> Result<(), HostError> {
+    // A file that is not there means a controller that this host lacks; it must not be made.
+    let failed = || HostError::at("write", format!("{value:?} to {}", file.display()));
+    let opened = fs::OpenOptions::new().write(true).open(file).map_err(failed())?;
+    // One write: a control group takes a value whole or not at all.
+    rustix::io::write(&opened, value.as_bytes()).map(drop).map_err(|errno| failed()(errno.into()))
+}
+
+fn remove_below(folder: &Path) -> Vec<HostError> {
+    let mut errors = Vec::new();
+    let Ok(entries) = fs::read_dir(folder) else { return errors };
+    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        errors.extend(remove_below(&entry.path()));
+        remove_folder(&entry.path(), &mut errors);
+    }
+    errors
+}
+
+fn remove_folder(folder: &Path, errors: &mut Vec<HostError>) {
+    match fs::remove_dir(folder) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => errors.push(HostError::at("remove control group", folder.display().to_string())(error)),
+    }
+}
