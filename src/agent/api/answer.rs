@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use hyper::body::{Bytes, Frame, SizeHint};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
-use model::report::{FailureKind, Phase};
+use model::report::{Failure, FailureKind, Phase};
 use model::request::{Refusal, Reply};
 
 pub(super) type Answer = Response<Body>;
@@ -48,6 +48,11 @@ fn with_type(body: Body, kind: HeaderValue) -> Answer {
     let mut answer = Response::new(body);
     answer.headers_mut().insert(CONTENT_TYPE, kind);
     answer
+}
+
+/// 200 with `length` bytes that `source` yields.
+pub(super) fn bytes(source: impl Source + 'static, length: u64) -> Answer {
+    with_type(Body::from(source, Some(length)), HeaderValue::from_static("application/octet-stream"))
 }
 
 /// `{"Error":"<text>"}`.
@@ -110,6 +115,10 @@ pub(super) fn no_space() -> Answer {
     error(StatusCode::INSUFFICIENT_STORAGE, NO_SPACE)
 }
 
+pub(super) fn no_resource() -> Answer {
+    error(StatusCode::NOT_FOUND, NO_RESOURCE)
+}
+
 pub(super) fn not_ready() -> Answer {
     error(StatusCode::SERVICE_UNAVAILABLE, "State not loaded yet")
 }
@@ -152,14 +161,7 @@ pub(super) fn refused(refusal: &Refusal) -> Answer {
             error(StatusCode::CONFLICT, &why())
         }
         Refusal::NoSuchRevision(_) => error_because(StatusCode::NOT_FOUND, NO_RESOURCE, &why()),
-        Refusal::Failed(failure) => match failure.kind {
-            FailureKind::NoSpace => error_because(StatusCode::INSUFFICIENT_STORAGE, NO_SPACE, &why()),
-            FailureKind::Missing | FailureKind::Permanent | FailureKind::Corrupt => {
-                error(StatusCode::UNPROCESSABLE_ENTITY, &why())
-            }
-            FailureKind::Unsupported => error(StatusCode::CONFLICT, &why()),
-            FailureKind::Transient | FailureKind::Denied => error(StatusCode::INTERNAL_SERVER_ERROR, &why()),
-        },
+        Refusal::Failed(failure) => failed(failure),
         Refusal::NoSuchContainer(_) => error(StatusCode::NOT_FOUND, "Container not found"),
         Refusal::NotControllable(_) => error(
             StatusCode::FORBIDDEN,
@@ -172,6 +174,18 @@ pub(super) fn refused(refusal: &Refusal) -> Answer {
         Refusal::UnexpectedSignal => {
             error(StatusCode::INTERNAL_SERVER_ERROR, "Signal not expected from this platform")
         }
+    }
+}
+
+/// What the disk could not do, where the endpoint has no text of its own for it.
+pub(super) fn failed(failure: &Failure) -> Answer {
+    let why = format!("failed to {}", failure.detail);
+    match failure.kind {
+        FailureKind::NoSpace => error_because(StatusCode::INSUFFICIENT_STORAGE, NO_SPACE, &why),
+        FailureKind::Missing => error_because(StatusCode::NOT_FOUND, NO_RESOURCE, &why),
+        FailureKind::Permanent | FailureKind::Corrupt => error(StatusCode::UNPROCESSABLE_ENTITY, &why),
+        FailureKind::Unsupported => error(StatusCode::CONFLICT, &why),
+        FailureKind::Transient | FailureKind::Denied => error(StatusCode::INTERNAL_SERVER_ERROR, &why),
     }
 }
 

@@ -18,7 +18,7 @@ use super::head::Problem;
 use super::render::{self, Page};
 use super::route::{Endpoint, Verb, shown};
 use super::wire::Talk;
-use super::{Backend, requests, streams};
+use super::{Backend, objects, plan, requests, steps, streams};
 
 /// Connections that a container's socket takes.
 const OF_CONTAINER: usize = 64;
@@ -216,6 +216,15 @@ impl Listener {
             }
             (Endpoint::Events, Verb::Get) => streams::events(backend, asked.query, asked.last_event),
             (Endpoint::BuildInfo, Verb::Get) => answer::text(Bytes::from_static(BUILD_INFO.as_bytes())),
+            (Endpoint::Objects, Verb::Get) => objects::list(backend).await,
+            (Endpoint::Object(name), Verb::Get) => objects::get(backend, name).await,
+            (Endpoint::Object(name), Verb::Put) => objects::put(backend, name, body).await,
+            (Endpoint::Steps, Verb::Get) => steps::list(backend).await,
+            (Endpoint::Step(name), Verb::Get) => steps::get(backend, name).await,
+            (Endpoint::Step(name), Verb::Put) => steps::put(backend, name, body).await,
+            (Endpoint::StepProgress(name), Verb::Get) => steps::progress(backend, name).await,
+            (Endpoint::StepMessage(name), Verb::Put) => steps::put_message(backend, name, body).await,
+            (Endpoint::Plan, Verb::Get) => plan::plan(backend, asked.query).await,
             (Endpoint::Unknown, _) => answer::unknown_endpoint(&shown(asked.path)),
             _ => answer::wrong_method(),
         }

@@ -14,9 +14,12 @@ mod body;
 mod caller;
 pub mod head;
 mod listen;
+mod objects;
+mod plan;
 mod render;
 mod requests;
 mod route;
+mod steps;
 mod streams;
 mod wire;
 
@@ -24,18 +27,20 @@ use std::sync::Arc;
 
 use model::ids::{ContainerName, Generation};
 use model::recovery::Role;
-use model::report::DeviceReport;
+use model::report::{DeviceReport, Failure, FailureKind};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 
 use crate::ask::Asker;
 use crate::history::History;
+use crate::store::Store;
 use caller::{Listener, Who};
 use render::Rendered;
 
 /// What the answers come from.
 #[derive(Debug)]
 pub struct Backend {
+    store: Arc<Store>,
     ask: Asker,
     report: watch::Receiver<Arc<DeviceReport>>,
     history: Arc<History>,
@@ -46,15 +51,26 @@ impl Backend {
     /// One for all listeners. The loop publishes a step's report first, then records its happenings in `history`: whoever reads
     /// the report and follows the history from there misses nothing.
     pub fn new(
+        store: Arc<Store>,
         ask: Asker,
         report: watch::Receiver<Arc<DeviceReport>>,
         history: Arc<History>,
     ) -> Arc<Backend> {
-        Arc::new(Backend { ask, report, history, rendered: Rendered::default() })
+        Arc::new(Backend { store, ask, report, history, rendered: Rendered::default() })
     }
 
     fn report(&self) -> Arc<DeviceReport> {
         self.report.borrow().clone()
+    }
+
+    /// Runs what blocks on the disk where it may.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Arc<Store>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let store = self.store.clone();
+        let ending = |_| Failure::new(FailureKind::Transient, "read the disk: the agent is ending");
+        tokio::task::spawn_blocking(move || work(&store)).await.map_err(ending)?
     }
 }
 

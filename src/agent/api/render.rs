@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::body::Bytes;
+use model::progress::Progress;
 use model::recovery::{AutoRecovery, BackoffPolicy, RecoveryPolicy, RestartPolicy, Role};
 use model::report::{ContainerReport, DeviceReport, GoalReport, GroupReport, Phase};
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 
 /// The latest report's bytes.
 #[derive(Debug, Default)]
@@ -59,6 +61,11 @@ pub(super) fn json(value: &impl Serialize) -> Bytes {
     Bytes::from(serde_json::to_vec(value).expect("strings, numbers and lists of them always serialize"))
 }
 
+/// A progress document in the field's form.
+pub(super) fn document(progress: &Progress) -> Box<RawValue> {
+    RawValue::from_string(progress.to_json()).expect("a progress document is JSON")
+}
+
 /// The whole report, for GET /status.
 pub(super) fn status(report: &DeviceReport, event: u64) -> Bytes {
     json(&Status {
@@ -70,7 +77,7 @@ pub(super) fn status(report: &DeviceReport, event: u64) -> Bytes {
         status: report.status.map(model::goal::Status::as_str),
         update: report.update.as_ref().map(|(revision, progress)| Update {
             revision: revision.as_str(),
-            progress: Progress::of(progress),
+            progress: document(progress),
         }),
         notes: report.notes.iter().map(|note| &**note).collect(),
         groups: report.groups.iter().map(Group::of).collect(),
@@ -137,19 +144,7 @@ struct Status<'a> {
 #[derive(Serialize)]
 struct Update<'a> {
     revision: &'a str,
-    progress: Progress<'a>,
-}
-
-/// The progress document of spec/status.md.
-#[derive(Serialize)]
-pub(super) struct Progress<'a> {
-    status: model::progress::UpdateStatus,
-    #[serde(rename = "status-msg")]
-    message: &'a str,
-    progress: u8,
-    retries: u32,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    logs: &'a str,
+    progress: Box<RawValue>,
 }
 
 #[derive(Serialize)]
@@ -223,18 +218,6 @@ impl GroupRecovery {
                     backoff_policy: Backoff(recovery.backoff_policy),
                 })
             }
-        }
-    }
-}
-
-impl<'a> Progress<'a> {
-    pub(super) fn of(progress: &'a model::progress::Progress) -> Progress<'a> {
-        Progress {
-            status: progress.status,
-            message: &progress.message,
-            progress: progress.status.percent(),
-            retries: progress.retries,
-            logs: &progress.logs,
         }
     }
 }

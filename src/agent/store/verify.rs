@@ -44,6 +44,25 @@ impl Store {
         )
     }
 
+    /// Parses a state that is offered as `revision`. Objects may still be on their way: where parsing would need one that is not
+    /// there, the state is left to [`Store::verify`]. Permanent if it is wrong, with every reason.
+    pub fn check_posted(&self, revision: &RevisionId, state: &[u8]) -> Result<(), Failure> {
+        let mut is_awaited = false;
+        let mut object = |_: &str, digest: &Digest| {
+            self.folder.read(&objects::path(digest), READ).map_err(|error| {
+                is_awaited |= error.is_missing();
+                error.to_string()
+            })
+        };
+        let parsed = Revision::parse(revision.clone(), state, self.defaults, &mut object);
+        match (parsed, is_awaited) {
+            (Ok(_), _) | (Err(_), true) => Ok(()),
+            (Err(errors), false) => {
+                Err(Failure::new(FailureKind::Permanent, format!("parse revision {revision}: {errors}")))
+            }
+        }
+    }
+
     /// Reads a revision and every byte of its objects. Links what arrived after the revision did; an object whose bytes
     /// turn out wrong loses its name, so that it can be brought again. Missing or Corrupt, with the objects' names.
     pub fn verify(&self, revision: &RevisionId) -> Result<Arc<Revision>, Failure> {

@@ -1,0 +1,36 @@
+//! What going from one revision to another would do.
+
+use hyper::StatusCode;
+use model::ids::RevisionId;
+use model::report::FailureKind;
+
+use super::Backend;
+use super::answer::{self, Answer};
+use super::render::json;
+use super::route::query_value;
+
+/// GET /plan. `fetch` is only what the device lacks.
+pub(super) async fn plan(backend: &Backend, query: Option<&str>) -> Answer {
+    let running = backend.report().revision.clone();
+    let from = match query_value(query, "from").as_deref() {
+        None | Some("current") => running,
+        Some(name) => name.parse().ok(),
+    };
+    let to = query_value(query, "to").and_then(|name| name.parse::<RevisionId>().ok());
+    let (Some(from), Some(to)) = (from, to) else {
+        return answer::bad_request("Request must name two steps: ?from=REV&to=REV");
+    };
+    let planned = backend.on_disk(move |store| {
+        let (from, to) = (store.load_revision(&from)?, store.load_revision(&to)?);
+        let mut plan = engine::diff(&from, &to);
+        plan.fetch.retain(|digest| store.object_size(digest).is_none());
+        Ok(plan)
+    });
+    match planned.await {
+        Ok(plan) => answer::json(json(&plan)),
+        Err(failure) if failure.kind == FailureKind::Permanent => {
+            answer::error(StatusCode::UNPROCESSABLE_ENTITY, &format!("failed to {}", failure.detail))
+        }
+        Err(failure) => answer::failed(&failure),
+    }
+}

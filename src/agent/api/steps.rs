@@ -1,0 +1,140 @@
+//! Steps: listed, read, posted, described.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use hyper::body::{Bytes, Incoming};
+use model::ids::RevisionId;
+use model::json::Limits;
+use model::report::{Failure, FailureKind};
+use model::request::{Refusal, Reply};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::Backend;
+use super::answer::{self, Answer};
+use super::body::{self, BodyProblem};
+use super::caller::unread;
+use super::render::{document, json};
+use super::route::StepName;
+use crate::logs::stamp;
+
+const BAD_NAME: &str = "Request has bad step name";
+const BAD_STATE: &str = "Parser: State JSON has bad format";
+const LONGEST_MESSAGE: usize = 256;
+
+#[derive(Serialize)]
+struct Listed {
+    name: RevisionId,
+    date: String,
+    commitmsg: String,
+    progress: Box<RawValue>,
+}
+
+/// GET /steps.
+pub(super) async fn list(backend: &Backend) -> Answer {
+    match backend.on_disk(|store| store.steps()).await {
+        Ok(steps) => {
+            let steps = steps.into_iter().map(|step| Listed {
+                name: step.revision,
+                date: stamp(step.posted),
+                commitmsg: step.commit_message,
+                progress: step.progress.as_ref().map_or_else(RawValue::default, document),
+            });
+            answer::json(json(&steps.collect::<Vec<_>>()))
+        }
+        Err(failure) => answer::failed(&failure),
+    }
+}
+
+/// GET /steps/{rev}: the state as posted.
+pub(super) async fn get(backend: &Backend, name: &StepName) -> Answer {
+    match found(backend, name) {
+        Ok(revision) => read(backend.on_disk(move |store| store.state_bytes(&revision)).await),
+        Err(answer) => answer,
+    }
+}
+
+/// GET /steps/{rev}/progress.
+pub(super) async fn progress(backend: &Backend, name: &StepName) -> Answer {
+    match found(backend, name) {
+        Ok(revision) => {
+            let document = backend.on_disk(move |store| Ok(store.progress(&revision)?.to_json().into_bytes()));
+            read(document.await)
+        }
+        Err(answer) => answer,
+    }
+}
+
+fn read(text: Result<Vec<u8>, Failure>) -> Answer {
+    match text {
+        Ok(text) => answer::json(Bytes::from(text)),
+        Err(failure) => answer::failed(&failure),
+    }
+}
+
+/// PUT /steps/{rev}/commitmsg.
+pub(super) async fn put_message(backend: &Backend, name: &StepName, body: &mut Incoming) -> Answer {
+    let revision = match found(backend, name) {
+        Ok(revision) => revision,
+        Err(answer) => return answer,
+    };
+    let text = match body::read(body, LONGEST_MESSAGE).await {
+        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+        Err(problem) => return unread(problem),
+    };
+    let kept = backend.on_disk(move |store| match store.step(&revision) {
+        Some(_) => store.write_commit_message(&revision, &text),
+        None => Err(Failure::new(FailureKind::Missing, format!("find revision {revision}"))),
+    });
+    match kept.await {
+        Ok(()) => answer::done(),
+        Err(failure) => answer::failed(&failure),
+    }
+}
+
+/// PUT /steps/locals/{x}. Nothing changes unless all of it is well.
+pub(super) async fn put(backend: &Backend, name: &StepName, body: &mut Incoming) -> Answer {
+    let revision = match name {
+        StepName::Named(name) => name.parse::<RevisionId>().ok().filter(RevisionId::is_local),
+        StepName::Current | StepName::Bad => None,
+    };
+    let Some(revision) = revision else { return answer::bad_request(BAD_NAME) };
+    let state: Arc<[u8]> = match body::read(body, Limits::STATE.bytes).await {
+        Ok(state) => Arc::from(&*state),
+        Err(problem @ (BodyProblem::TooLarge | BodyProblem::EndedEarly)) => return unread(problem),
+    };
+    let (posted, checked) = (revision.clone(), state.clone());
+    if let Err(failure) = backend.on_disk(move |store| store.check_posted(&posted, &checked)).await {
+        return refused(&failure);
+    }
+    match backend.ask.post(revision, state).await {
+        Reply::Refused(Refusal::Failed(failure)) => refused(&failure),
+        reply => answer::reply(reply),
+    }
+}
+
+fn refused(failure: &Failure) -> Answer {
+    match failure.kind {
+        FailureKind::Permanent => {
+            answer::error_because(StatusCode::UNPROCESSABLE_ENTITY, BAD_STATE, &failure.detail)
+        }
+        FailureKind::Missing => {
+            answer::error(StatusCode::UNPROCESSABLE_ENTITY, &format!("failed to {}", failure.detail))
+        }
+        FailureKind::Transient
+        | FailureKind::NoSpace
+        | FailureKind::Denied
+        | FailureKind::Corrupt
+        | FailureKind::Unsupported => answer::failed(failure),
+    }
+}
+
+/// The revision that a path names; whether it is on the device is for the disk to say.
+fn found(backend: &Backend, name: &StepName) -> Result<RevisionId, Answer> {
+    match name {
+        StepName::Current => backend.report().revision.clone().ok_or_else(answer::no_resource),
+        StepName::Named(name) => name.parse().map_err(|_| answer::no_resource()),
+        StepName::Bad => Err(answer::bad_request(BAD_NAME)),
+    }
+}
