@@ -28,7 +28,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 pub use self::reader::{LogReader, Reading, What};
-pub use self::stamp::stamp;
+pub use self::stamp::{stamp, unstamp};
 pub use crate::config::LogLimits;
 
 use self::writer::{Files, Message};

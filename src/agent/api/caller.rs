@@ -224,6 +224,7 @@ impl Listener {
             (Endpoint::Step(name), Verb::Put) => steps::put(backend, name, body).await,
             (Endpoint::StepProgress(name), Verb::Get) => steps::progress(backend, name).await,
             (Endpoint::StepMessage(name), Verb::Put) => steps::put_message(backend, name, body).await,
+            (Endpoint::Logs(name), Verb::Get) => streams::logs(backend, name, asked.query).await,
             (Endpoint::Plan, Verb::Get) => plan::plan(backend, asked.query).await,
             (Endpoint::Unknown, _) => answer::unknown_endpoint(&shown(asked.path)),
             _ => answer::wrong_method(),

@@ -33,6 +33,7 @@ use tokio::sync::watch;
 
 use crate::ask::Asker;
 use crate::history::History;
+use crate::logs::Logs;
 use crate::store::Store;
 use caller::{Listener, Who};
 use render::Rendered;
@@ -44,6 +45,7 @@ pub struct Backend {
     ask: Asker,
     report: watch::Receiver<Arc<DeviceReport>>,
     history: Arc<History>,
+    logs: Arc<Logs>,
     rendered: Rendered,
 }
 
@@ -55,8 +57,9 @@ impl Backend {
         ask: Asker,
         report: watch::Receiver<Arc<DeviceReport>>,
         history: Arc<History>,
+        logs: Arc<Logs>,
     ) -> Arc<Backend> {
-        Arc::new(Backend { store, ask, report, history, rendered: Rendered::default() })
+        Arc::new(Backend { store, ask, report, history, logs, rendered: Rendered::default() })
     }
 
     fn report(&self) -> Arc<DeviceReport> {

@@ -75,10 +75,10 @@ pub(super) fn status(report: &DeviceReport, event: u64) -> Bytes {
         fallback_proven: report.fallback_proven,
         phase: report.phase,
         status: report.status.map(model::goal::Status::as_str),
-        update: report.update.as_ref().map(|(revision, progress)| Update {
-            revision: revision.as_str(),
-            progress: document(progress),
-        }),
+        update: report
+            .update
+            .as_ref()
+            .map(|(revision, progress)| Update { revision: revision.as_str(), progress: document(progress) }),
         notes: report.notes.iter().map(|note| &**note).collect(),
         groups: report.groups.iter().map(Group::of).collect(),
         containers: report.containers.iter().map(ContainerInFull::of).collect(),

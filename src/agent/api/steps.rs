@@ -39,7 +39,7 @@ pub(super) async fn list(backend: &Backend) -> Answer {
                 name: step.revision,
                 date: stamp(step.posted),
                 commitmsg: step.commit_message,
-                progress: step.progress.as_ref().map_or_else(RawValue::default, document),
+                progress: step.progress.as_ref().map_or_else(no_document, document),
             });
             answer::json(json(&steps.collect::<Vec<_>>()))
         }
@@ -47,11 +47,15 @@ pub(super) async fn list(backend: &Backend) -> Answer {
     }
 }
 
+fn no_document() -> Box<RawValue> {
+    RawValue::from_string("{}".into()).expect("an empty object is JSON")
+}
+
 /// GET /steps/{rev}: the state as posted.
 pub(super) async fn get(backend: &Backend, name: &StepName) -> Answer {
     match found(backend, name) {
         Ok(revision) => read(backend.on_disk(move |store| store.state_bytes(&revision)).await),
-        Err(answer) => answer,
+        Err(none) => none.answer(),
     }
 }
 
@@ -59,10 +63,11 @@ pub(super) async fn get(backend: &Backend, name: &StepName) -> Answer {
 pub(super) async fn progress(backend: &Backend, name: &StepName) -> Answer {
     match found(backend, name) {
         Ok(revision) => {
-            let document = backend.on_disk(move |store| Ok(store.progress(&revision)?.to_json().into_bytes()));
+            let document =
+                backend.on_disk(move |store| Ok(store.progress(&revision)?.to_json().into_bytes()));
             read(document.await)
         }
-        Err(answer) => answer,
+        Err(none) => none.answer(),
     }
 }
 
@@ -77,7 +82,7 @@ fn read(text: Result<Vec<u8>, Failure>) -> Answer {
 pub(super) async fn put_message(backend: &Backend, name: &StepName, body: &mut Incoming) -> Answer {
     let revision = match found(backend, name) {
         Ok(revision) => revision,
-        Err(answer) => return answer,
+        Err(none) => return none.answer(),
     };
     let text = match body::read(body, LONGEST_MESSAGE).await {
         Ok(text) => String::from_utf8_lossy(&text).into_owned(),
@@ -110,7 +115,7 @@ pub(super) async fn put(backend: &Backend, name: &StepName, body: &mut Incoming)
     }
     match backend.ask.post(revision, state).await {
         Reply::Refused(Refusal::Failed(failure)) => refused(&failure),
-        reply => answer::reply(reply),
+        reply @ (Reply::Done | Reply::Collected { .. } | Reply::Refused(_)) => answer::reply(reply),
     }
 }
 
@@ -130,11 +135,26 @@ fn refused(failure: &Failure) -> Answer {
     }
 }
 
+/// Why a path names no revision.
+enum NoStep {
+    BadName,
+    Unknown,
+}
+
+impl NoStep {
+    fn answer(&self) -> Answer {
+        match self {
+            NoStep::BadName => answer::bad_request(BAD_NAME),
+            NoStep::Unknown => answer::no_resource(),
+        }
+    }
+}
+
 /// The revision that a path names; whether it is on the device is for the disk to say.
-fn found(backend: &Backend, name: &StepName) -> Result<RevisionId, Answer> {
+fn found(backend: &Backend, name: &StepName) -> Result<RevisionId, NoStep> {
     match name {
-        StepName::Current => backend.report().revision.clone().ok_or_else(answer::no_resource),
-        StepName::Named(name) => name.parse().map_err(|_| answer::no_resource()),
-        StepName::Bad => Err(answer::bad_request(BAD_NAME)),
+        StepName::Current => backend.report().revision.clone().ok_or(NoStep::Unknown),
+        StepName::Named(name) => name.parse().map_err(|_| NoStep::Unknown),
+        StepName::Bad => Err(NoStep::BadName),
     }
 }

@@ -1,15 +1,19 @@
-//! Answers that go on: events.
+//! Answers that go on: events, captured output.
 
 use std::io;
 use std::sync::Arc;
 
+use hyper::StatusCode;
 use hyper::body::Bytes;
+use model::ids::ContainerName;
+use model::report::FailureKind;
 use tokio::sync::watch;
 
 use super::Backend;
 use super::answer::{self, Answer, NextPiece, Source};
-use super::route::query_value;
+use super::route::{Segment, query_value};
 use crate::history::{History, Since};
+use crate::logs::{LogReader, Reading, What, unstamp};
 
 /// GET /events.
 pub(super) fn events(backend: &Backend, query: Option<&str>, last_event: Option<&str>) -> Answer {
@@ -25,6 +29,60 @@ pub(super) fn events(backend: &Backend, query: Option<&str>, last_event: Option<
     };
     let follower = Follower { news: backend.history.watch(), history: backend.history.clone(), seen, end };
     answer::stream(follower, "text/event-stream")
+}
+
+/// GET /logs/{container}, of the revision that runs.
+pub(super) async fn logs(backend: &Backend, name: &Segment, query: Option<&str>) -> Answer {
+    let Some(container) = name.name().and_then(|name| name.parse::<ContainerName>().ok()) else {
+        return answer::error(StatusCode::NOT_FOUND, "Container not found");
+    };
+    let report = backend.report();
+    let Some(revision) = &report.revision else { return answer::not_ready() };
+    let only = match what(query) {
+        Ok(only) => only,
+        Err(text) => return answer::bad_request(text),
+    };
+    let reading = match query_value(query, "follow").as_deref() {
+        None | Some("0") => Reading::Stored,
+        Some(_) => Reading::Follow,
+    };
+    if !report.containers.iter().any(|known| known.name == container) {
+        return answer::error(StatusCode::NOT_FOUND, "Container not found");
+    }
+    let reader = match backend.logs.read(revision, &container, reading).await {
+        Ok(reader) => reader.only(only).await,
+        Err(failure) => Err(failure),
+    };
+    match reader {
+        Ok(reader) => answer::stream(Output { reader }, "text/plain; charset=utf-8"),
+        // A container that has said nothing yet is no error.
+        Err(failure) if failure.kind == FailureKind::Missing => answer::text(Bytes::new()),
+        Err(failure) => answer::failed(&failure),
+    }
+}
+
+fn what(query: Option<&str>) -> Result<What, &'static str> {
+    let tail = query_value(query, "tail").map(|tail| tail.parse().map_err(|_| "Request has bad tail"));
+    let since = query_value(query, "since").filter(|since| !since.is_empty());
+    let since = since.map(|since| unstamp(&since).ok_or("Request has bad since"));
+    Ok(What { tail: tail.transpose()?, since: since.transpose()? })
+}
+
+/// What a container says, as it was captured.
+struct Output {
+    reader: LogReader,
+}
+
+impl Source for Output {
+    fn next(mut self: Box<Self>) -> NextPiece {
+        Box::pin(async move {
+            match self.reader.next().await {
+                None => Ok(None),
+                Some(Ok(bytes)) => Ok(Some((Bytes::from(bytes), self as Box<dyn Source>))),
+                Some(Err(failure)) => Err(io::Error::other(&*failure.detail)),
+            }
+        })
+    }
 }
 
 /// One reader of the history. It holds a position, never what it has not read yet.
