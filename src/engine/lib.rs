@@ -14,6 +14,8 @@ mod documents;
 mod event;
 mod groups;
 mod leftover;
+#[cfg(test)]
+mod lives;
 mod loader;
 mod plan;
 mod recovery;
