@@ -348,6 +348,8 @@ impl Stand<'_> {
             | rustix::pty::OpenptFlags::NOCTTY
             | rustix::pty::OpenptFlags::CLOEXEC;
         let own = rustix::pty::ioctl_tiocgptpeer(&master, flags).map_err(failed("a terminal in /dev/pts"))?;
+        // As LXC does; and while nobody has this side open, reading the agent's would fail.
+        rustix::stdio::dup2_stdin(&own).map_err(failed("standard input"))?;
         let tree = detached::clone(own.as_fd(), Depth::One).map_err(failed("/dev/console"))?;
         self.attach(&tree, "/dev/console", Create::File).map_err(HostError::at("make", "/dev/console"))?;
         channel::send(self.answer, &[launcher::CONSOLE], &[master.as_fd()])

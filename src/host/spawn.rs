@@ -44,7 +44,7 @@ pub struct Start<'a> {
 pub struct Spawned {
     /// Its first process: our child, to be reaped by [`Process::ending`].
     pub process: Process,
-    /// The agent's side of its `/dev/console`, if its plan has one. Closed, writes to the console fail at once.
+    /// The agent's side of its `/dev/console` and standard input, if its plan has one. Closed, writes to the console fail at once.
     pub console: Option<OwnedFd>,
 }
 

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use model::report::Exit;
 use model::setup::{
-    CgroupPlan, Create, Depth, DeviceRules, MountAttribute, Namespace, Need, Place, ProcessLimit, SetupStep,
-    StartPlan, Tree,
+    CgroupPlan, Create, Depth, DeviceRules, MountAttribute, MountStep, Namespace, Need, Place, ProcessLimit,
+    SetupStep, StartPlan, Tree,
 };
 use rooted::{Bench, Outcome};
 
@@ -41,6 +41,11 @@ fn bind(from: &std::path::Path, target: &str) -> SetupStep {
         create: Create::Alike,
         need: Need::Required,
     }
+}
+
+fn node(name: &str, minor: u32) -> SetupStep {
+    let path = format!("/dev/{name}");
+    SetupStep::Node { path, kind: model::setup::DeviceKind::Character, major: 1, minor, mode: 0o666 }
 }
 
 fn shell(script: &str) -> SetupStep {
@@ -135,13 +140,6 @@ fn no_symlink_leads_a_mount_outside() {
 fn capabilities_user_masks_and_read_only_paths_are_seen_inside() {
     let Some(bench) = Bench::new() else { return };
     let dev = Tree::New { kind: "tmpfs".into(), options: vec![("mode".into(), "755".into())] };
-    let node = |name: &str, minor| SetupStep::Node {
-        path: format!("/dev/{name}"),
-        kind: model::setup::DeviceKind::Character,
-        major: 1,
-        minor,
-        mode: 0o666,
-    };
     let steps = vec![
         mount(new("proc"), "/proc"),
         mount(dev, "/dev"),
@@ -211,4 +209,210 @@ fn mount_attributes_hold_inside() {
     };
     let outcome = bench.run(&plan(&bench, vec![read_only], "touch /shown/x 2>&1")).unwrap();
     assert_eq!(outcome.text, "touch: /shown/x: Read-only file system\n");
+}
+
+fn image_of(bench: &Bench, program: &str, arguments: &[&str]) -> Option<String> {
+    let made = bench.folder().join(format!("root.{program}"));
+    let (root, made_text) = (bench.root().display().to_string(), made.display().to_string());
+    let (from, to) = (root.as_str(), made_text.as_str());
+    let places = if program == "mkfs.erofs" { [arguments, &[to, from]] } else { [&[from, to], arguments] };
+    let run = std::process::Command::new(program).args(places.concat()).output();
+    match run {
+        Ok(output) if output.status.success() => Some(made_text),
+        _ => {
+            rooted::skip(&format!("{program} is not installed"));
+            None
+        }
+    }
+}
+
+#[test]
+fn images_are_mounted_layered_run_and_taken_away() {
+    let Some(bench) = Bench::new() else { return };
+    let squashfs = image_of(&bench, "mksquashfs", &["-quiet", "-no-progress"]);
+    let erofs = image_of(&bench, "mkfs.erofs", &["--quiet"]);
+    for image in [squashfs, erofs].into_iter().flatten() {
+        let hold = bench.hold().display().to_string();
+        let upper = bench.folder().join("layer").display().to_string();
+        let writable = |path: &str| Place { anchor: upper.clone(), path: path.into() };
+        let layers = Tree::Overlay {
+            lower: vec![Place::of_device(format!("{hold}/image"))],
+            upper: Some(model::setup::Upper { changes: writable("upper"), work: writable("work") }),
+            marks: model::setup::OverlayMarks::Trusted,
+        };
+        let root = format!("{hold}/root");
+        let steps = vec![
+            MountStep::Image { file: image.clone(), target: format!("{hold}/image") },
+            MountStep::Folder { path: upper.clone(), mode: 0o755 },
+            MountStep::Mount { tree: layers, target: root.clone(), attributes: BTreeSet::new() },
+        ];
+        bench.launcher.begin_mount(&steps).unwrap().wait().unwrap();
+        let mut plan =
+            plan(&bench, vec![], "[ -e /mark ] && cat /mark; echo kept >/mark; mkdir -p /proc; ls /");
+        plan.steps[2] = SetupStep::Root {
+            tree: Tree::Bind { place: Place::of_device(root), depth: Depth::One },
+            attributes: BTreeSet::new(),
+        };
+        assert_eq!(bench.run(&plan).unwrap().text, "bin\nmark\nproc\n", "{image}");
+        assert_eq!(bench.run(&plan).unwrap().text, "kept\nbin\nmark\nproc\n", "{image}");
+        bench.launcher.begin_unmount(&steps).unwrap().wait().unwrap();
+        assert!(bench.run(&plan).unwrap_err().to_string().contains("execute"));
+        std::fs::remove_dir_all(&upper).unwrap();
+        let loops = std::fs::read_dir("/sys/block").unwrap().flatten();
+        let backing =
+            loops.filter_map(|entry| std::fs::read_to_string(entry.path().join("loop/backing_file")).ok());
+        assert!(!backing.into_iter().any(|file| file.trim() == image), "a loop device was left");
+    }
+}
+
+#[test]
+fn mounts_are_made_whole_or_not_at_all() {
+    let Some(bench) = Bench::new() else { return };
+    let hold = bench.hold().display().to_string();
+    let not_an_image = bench.folder().join("noise");
+    std::fs::write(&not_an_image, [7; 8192]).unwrap();
+    let file = not_an_image.display().to_string();
+    let steps = vec![
+        MountStep::Mount { tree: new("tmpfs"), target: format!("{hold}/one"), attributes: BTreeSet::new() },
+        MountStep::Link { path: format!("{hold}/link"), to: "one".into() },
+        MountStep::Image { file: file.clone(), target: format!("{hold}/two") },
+    ];
+    for _ in 0..2 {
+        let errors = bench.launcher.begin_mount(&steps).unwrap().wait().unwrap_err();
+        let sentences: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            sentences,
+            [format!("find a squashfs or erofs in {file}: Structure needs cleaning (EUCLEAN)")]
+        );
+    }
+    assert_eq!(std::fs::read_dir(bench.hold()).unwrap().count(), 0, "the device's own mounts were touched");
+}
+
+#[test]
+fn a_console_of_its_own_is_read_by_the_agent() {
+    use std::io::Read;
+    let Some(bench) = Bench::new() else { return };
+    let options = vec![("newinstance".into(), String::new()), ("ptmxmode".into(), "0666".into())];
+    let steps = vec![
+        mount(new("tmpfs"), "/dev"),
+        mount(Tree::New { kind: "devpts".into(), options }, "/dev/pts"),
+        SetupStep::Console,
+    ];
+    let spawned =
+        bench.spawn(&plan(&bench, steps, "echo hello >/dev/console; read never </dev/console")).unwrap();
+    let mut console = std::fs::File::from(spawned.console.unwrap());
+    let mut text = [0; 7];
+    console.read_exact(&mut text).unwrap();
+    assert_eq!(&text, b"hello\r\n");
+    spawned.process.signal(9).unwrap();
+    spawned.process.wait_for_end().unwrap();
+}
+
+#[test]
+fn a_control_group_holds_kills_and_guards_devices() {
+    use host::cgroup::Cgroups;
+    use model::lxc::{DeviceAccess, DeviceRule, Devices, Verdict};
+    let Some(bench) = Bench::new() else { return };
+    let name = format!("goalpost-test-{}", std::process::id());
+    let Some(cgroups) = Cgroups::open(&name).unwrap() else { return rooted::skip("no cgroup v2") };
+    let rule = |verdict, devices| DeviceRule { verdict, devices, access: DeviceAccess::ALL };
+    let rules =
+        vec![rule(Verdict::Deny, Devices::All), rule(Verdict::Allow, Devices::Character(Some(1), Some(3)))];
+    let wanted =
+        CgroupPlan { processes: ProcessLimit::AtMost(64), values: vec![], devices: DeviceRules::Only(rules) };
+    let group = cgroups.make("c", &wanted).unwrap();
+    let dev = vec![mount(new("proc"), "/proc"), mount(new("tmpfs"), "/dev"), node("null", 3)];
+    let script = "echo x >/dev/null && echo null; mknod /dev/zero c 1 5 2>&1; cat /proc/self/cgroup | grep ^0:; sleep 1000 & exec sleep 1000";
+    let (read, write) = std::io::pipe().unwrap();
+    let plan = plan(&bench, dev, script);
+    let start = host::Start {
+        plan: &plan,
+        output: std::os::fd::AsFd::as_fd(&write),
+        errors: std::os::fd::AsFd::as_fd(&write),
+        cgroup: Some(std::os::fd::AsFd::as_fd(&group)),
+    };
+    let spawned = bench.launcher.begin_start(&start).unwrap().wait().unwrap();
+    drop(write);
+    let lines: Vec<String> =
+        std::io::BufRead::lines(std::io::BufReader::new(read)).take(3).map(Result::unwrap).collect();
+    assert_eq!(lines, ["null", "mknod: /dev/zero: Operation not permitted", "0::/"]);
+    group.kill().unwrap();
+    assert_eq!(spawned.process.wait_for_end().unwrap(), Exit::Signal(9));
+    group.remove().unwrap();
+    cgroups.remove().unwrap();
+    assert!(!cgroups.path("c").exists());
+}
+
+#[test]
+fn a_new_launcher_has_the_mounts_of_the_old() {
+    let Some(bench) = Bench::new() else { return };
+    let hold = bench.hold().display().to_string();
+    let place = Place::of_device(bench.root().display().to_string());
+    let tree = Tree::Bind { place, depth: Depth::One };
+    let steps = vec![MountStep::Mount { tree, target: format!("{hold}/r"), attributes: BTreeSet::new() }];
+    bench.launcher.begin_mount(&steps).unwrap().wait().unwrap();
+    let again = bench.launcher.start_again(rooted::program(), &bench.hold()).unwrap();
+    let mut plan = plan(&bench, vec![], "exit 3");
+    let place = Place::of_device(format!("{hold}/r"));
+    plan.steps[2] =
+        SetupStep::Root { tree: Tree::Bind { place, depth: Depth::One }, attributes: BTreeSet::new() };
+    let (_read, write) = std::io::pipe().unwrap();
+    let fd = std::os::fd::AsFd::as_fd(&write);
+    let start = host::Start { plan: &plan, output: fd, errors: fd, cgroup: None };
+    let spawned = again.begin_start(&start).unwrap().wait().unwrap();
+    assert_eq!(spawned.process.wait_for_end().unwrap(), Exit::Code(3));
+}
+
+#[test]
+fn an_ordinary_user_runs_the_whole_plan_of_a_conf() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(bench) = Bench::new() else { return };
+    for folder in [bench.folder().to_owned(), bench.folder().join("run")] {
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let program = bench.folder().join("unprivileged");
+    std::fs::copy(env!("CARGO_BIN_EXE_host-unprivileged"), &program).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let output = std::process::Command::new("setpriv")
+        .args(["--reuid", "1000", "--regid", "1000", "--clear-groups"])
+        .arg(&program)
+        .args([bench.root(), bench.folder().join("run")])
+        .output()
+        .unwrap();
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    insta::assert_snapshot!(text, @r"
+    0
+    app
+    bin
+    data
+    dev
+    pantavisor
+    proc
+    scratch
+    sys
+    console
+    fd
+    full
+    mqueue
+    null
+    ptmx
+    pts
+    random
+    shm
+    stderr
+    stdin
+    stdout
+    tty
+    urandom
+    zero
+    hello
+    writable
+    null
+    block
+    touch: /proc/sys/kernel/hostname: Read-only file system
+    CapBnd:	000001fffffeffff
+    Code(0)
+    ");
 }

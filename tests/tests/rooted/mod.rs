@@ -46,7 +46,7 @@ impl Bench {
         }
         let hold = folder.path().join("hold");
         fs::create_dir(&hold).unwrap();
-        let launcher = Launcher::start(Path::new(env!("CARGO_BIN_EXE_host-launcher")), &hold).unwrap();
+        let launcher = Launcher::start(program(), &hold).unwrap();
         Some(Bench { folder, launcher })
     }
 
@@ -58,6 +58,11 @@ impl Bench {
     /// A root folder with busybox.
     pub(crate) fn root(&self) -> PathBuf {
         self.folder.path().join("root")
+    }
+
+    /// Where the launcher puts mounts; empty outside of its namespace.
+    pub(crate) fn hold(&self) -> PathBuf {
+        self.folder.path().join("hold")
     }
 
     /// Starts a container whose output goes nowhere.
@@ -78,6 +83,11 @@ impl Bench {
         read.read_to_string(&mut text).unwrap();
         Ok(Outcome { text, exit: spawned.process.wait_for_end()? })
     }
+}
+
+/// The launcher alone.
+pub(crate) fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_host-launcher"))
 }
 
 /// Says why a test does not run. CI looks for it.

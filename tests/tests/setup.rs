@@ -1,0 +1,135 @@
+//! Set-up plans as they are, for confs as they are written: a changed line is a changed behaviour.
+
+use engine::setup::{Context, Places, Privileges, ProcessLimiting, mounts, start};
+use model::ids::{ContainerName, RevisionId};
+use model::revision::{Defaults, Revision};
+
+const IMAGE: &str = "1111111111111111111111111111111111111111111111111111111111111111";
+const CONF: &str = "2222222222222222222222222222222222222222222222222222222222222222";
+
+fn context(container: &str, privileges: Privileges) -> Context {
+    Context {
+        revision: "7".parse().unwrap(),
+        places: Places {
+            store: "/store".into(),
+            run: "/run/gp".into(),
+            hold: "/run/gp/hold".into(),
+            exports: "/run/gp/exports".into(),
+            goalctl: Some("/usr/bin/goalctl".into()),
+        },
+        privileges,
+        cgroup: Some(format!("/sys/fs/cgroup/gp/{container}")),
+        processes: ProcessLimiting::Controller,
+    }
+}
+
+fn revision(conf: &str) -> Revision {
+    let state = format!(
+        r##"{{"#spec": "pantavisor-service-system@1",
+            "app/run.json": {{"#spec": "service-manifest-run@1", "name": "app", "type": "lxc",
+                "config": "lxc.container.conf", "root-volume": "root.squashfs", "volumes": [],
+                "storage": {{"lxc-overlay": {{"persistence": "boot"}}, "docker--var-lib-app": {{"persistence": "permanent"}}}}}},
+            "app/root.squashfs": "{IMAGE}", "app/lxc.container.conf": "{CONF}",
+            "_config/app/etc/app.conf": "{IMAGE}"}}"##
+    );
+    let id: RevisionId = "7".parse().unwrap();
+    Revision::parse(id, state.as_bytes(), Defaults::default(), &mut |_, _| Ok(conf.as_bytes().to_vec()))
+        .unwrap()
+}
+
+fn plan(conf: &str, privileges: Privileges) -> String {
+    let revision = revision(conf);
+    let name: ContainerName = "app".parse().unwrap();
+    let container = revision.container(&name).unwrap();
+    let context = context("app", privileges);
+    let mut text = String::from("mounts\n");
+    match mounts(container, &context) {
+        Ok(steps) => steps.iter().for_each(|step| text.push_str(&format!("  {step:?}\n"))),
+        Err(failure) => return format!("failed to {} ({:?})\n", failure.detail, failure.kind),
+    }
+    match start(container, &context) {
+        Ok(plan) => {
+            text.push_str(&format!(
+                "namespaces\n  {:?}\ncgroup\n  {:?}\nsteps\n",
+                plan.namespaces, plan.cgroup
+            ));
+            plan.steps.iter().for_each(|step| text.push_str(&format!("  {step:?}\n")));
+        }
+        Err(failure) => return format!("failed to {} ({:?})\n", failure.detail, failure.kind),
+    }
+    text
+}
+
+const USUAL: &str = r#"
+lxc.rootfs.path = overlayfs:/volumes/app/root.squashfs:/volumes/app/lxc-overlay/upper
+lxc.init.cmd = /bin/app "serve" "--all"
+lxc.namespace.keep = user net ipc
+lxc.mount.auto = proc sys:mixed cgroup:mixed:force
+lxc.mount.entry = /volumes/app/docker--var-lib-app var/lib/app none bind,rw,create=dir 0 0
+lxc.mount.entry = /etc/resolv.conf etc/resolv.conf none bind,ro,create=file,optional 0 0
+lxc.cap.drop = sys_module mac_admin mac_override sys_time
+lxc.environment = MODE=fast
+lxc.pty.max = 1024
+"#;
+
+#[test]
+fn the_usual_conf_of_an_authoring_tool() {
+    insta::assert_snapshot!("usual", plan(USUAL, Privileges::Root));
+}
+
+#[test]
+fn the_usual_conf_without_privileges() {
+    insta::assert_snapshot!("usual_unprivileged", plan(USUAL, Privileges::UserNamespace));
+}
+
+#[test]
+fn a_strict_conf() {
+    let conf = r"
+lxc.rootfs.path = overlayfs:/volumes/base/root.squashfs:/volumes/app/lxc-overlay/upper
+lxc.init.cmd = /sbin/init
+lxc.init.cwd = /srv
+lxc.init.uid = 1000
+lxc.init.gid = 100
+lxc.uts.name = strict
+lxc.cap.keep = net_bind_service kill
+lxc.no_new_privs = 1
+lxc.prlimit.nofile = 64:128
+lxc.net.0.type = empty
+lxc.cgroup2.devices.deny = a
+lxc.cgroup2.devices.allow = c 1:3 rwm
+lxc.cgroup2.memory.max = 64M
+lxc.autodev = 0
+";
+    insta::assert_snapshot!("strict", plan(conf, Privileges::Root));
+}
+
+#[test]
+fn a_plain_folder() {
+    insta::assert_snapshot!(
+        "folder",
+        plan("lxc.rootfs.path = dir:/srv/rootfs\nlxc.init.cmd =\n", Privileges::Root)
+    );
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_with_a_sentence() {
+    let refused = [
+        "lxc.net.0.type = veth\nlxc.net.0.link = br0\n",
+        "lxc.net.0.type = phys\nlxc.net.0.link = eth1\n",
+        "lxc.seccomp.profile = /usr/share/lxc/config/common.seccomp\n",
+        "lxc.apparmor.profile = generated\n",
+        "lxc.selinux.context = system_u:system_r:lxc_t:s0\n",
+        "lxc.mount.entry = /a a none bind,shared 0 0\n",
+    ];
+    let sentences: String = refused.iter().map(|conf| plan(conf, Privileges::Root)).collect();
+    insta::assert_snapshot!("refused", sentences);
+}
+
+#[test]
+fn device_rules_need_control_groups() {
+    let revision = revision("lxc.cgroup.devices.deny = a\n");
+    let name: ContainerName = "app".parse().unwrap();
+    let context = Context { cgroup: None, ..context("app", Privileges::Root) };
+    let failure = start(revision.container(&name).unwrap(), &context).unwrap_err();
+    assert_eq!(&*failure.detail, "attach device rules: they need control groups of version 2");
+}
