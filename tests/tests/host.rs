@@ -183,7 +183,7 @@ fn capabilities_user_masks_and_read_only_paths_are_seen_inside() {
 #[test]
 fn a_life_of_a_former_agent_is_found_by_its_number_and_start_time() {
     let Some(bench) = Bench::new() else { return };
-    let spawned = bench.spawn(&plan(&bench, vec![], "read line")).unwrap();
+    let spawned = bench.spawn(&plan(&bench, vec![], "exec sleep 1000")).unwrap();
     let (pid, started) = (spawned.process.pid(), spawned.process.started());
     let found = host::process::Process::find(pid, started).unwrap();
     assert!(found.is_some());
