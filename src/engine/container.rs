@@ -309,9 +309,9 @@ impl Slot {
         }
     }
 
-    /// Whether nothing of it is left, or ever will be.
+    /// Whether nothing of it is left, or nothing can be done about what is.
     pub(crate) fn is_gone(&self) -> bool {
-        matches!(self.life, Life::Stopped(Rest::Left))
+        matches!(self.life, Life::Stopped(Rest::Left) | Life::Stopping { stage: StopStage::Hopeless, .. })
     }
 
     /// The next time at which it moves by itself.
@@ -342,6 +342,26 @@ impl Slot {
         if from != to {
             let (container, generation) = (self.name().clone(), self.generation().or(was));
             thought.tell(Happening::Status { container, generation, from, to, reason });
+        }
+    }
+
+    /// Whether [`Slot::advance`] might do anything. Most containers are where they stay, and cost a glance.
+    pub(crate) fn may_move(&self, now: Time, rules: Rules<'_>) -> bool {
+        let startable = rules.starts == Starts::Allowed;
+        match (&self.fate, &self.life) {
+            (
+                _,
+                Life::Mounting { until, .. } | Life::Stopping { until, .. } | Life::Unmounting { until, .. },
+            ) => *until <= now,
+            (Fate::Stay, Life::Starting { until, .. }) => *until <= now,
+            (Fate::Stay, Life::Recovering { until }) => startable && *until <= now,
+            (Fate::Stay, Life::Installed) => startable,
+            (Fate::Stay, Life::Mounted { .. }) => self.starts(),
+            (Fate::Stay, Life::Blocked { .. }) => startable && self.spec.container.group < rules.released,
+            (Fate::Stay, Life::Running { .. } | Life::Stopped(_)) => false,
+            (Fate::Rest, Life::Stopped(Rest::Asked)) => false,
+            (Fate::Depart, Life::Stopped(Rest::Left)) => false,
+            (Fate::Rest | Fate::Again | Fate::Replace(_) | Fate::Remove | Fate::Depart, _) => true,
         }
     }
 
@@ -423,12 +443,6 @@ impl Slot {
                     Fate::Depart => "everything stops",
                 };
                 self.stop(StopStage::Asked, why, now + rules.settings.stop_grace, thought);
-            }
-            Life::Stopping { stage: StopStage::Forced | StopStage::Hopeless, until, .. }
-                if until <= now && self.fate == Fate::Depart =>
-            {
-                self.mounts = Mounts::None;
-                self.pass(Life::Stopped(Rest::Left), "it could not be ended", thought);
             }
             Life::Stopping { stage, until, .. } if until <= now => {
                 self.stop(stage.next(), "it did not obey in time", due, thought);

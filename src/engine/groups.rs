@@ -1,17 +1,13 @@
 //! Who is BLOCKED by whom: groups are released in order, each goal has its deadline in the walk.
 
-use alloc::collections::BTreeMap;
 use core::time::Duration;
 
-use model::ids::ContainerName;
 use model::report::Happening;
 
 use crate::container::{Fate, Goal, Life, Slot, Stakes, StopStage};
+use crate::slots::Slots;
 use crate::thought::{Moved, Thought};
 use crate::time::Time;
-
-/// Every container of the device, by name.
-pub(crate) type Slots = BTreeMap<ContainerName, Slot>;
 
 /// Brings every goal and every group's release up to date.
 ///
@@ -24,9 +20,11 @@ pub(crate) fn judge(
     stakes: Stakes,
     thought: &mut Thought,
 ) {
-    for slot in slots.values_mut() {
-        judge_goal(slot, *released, stakes, thought);
-    }
+    let (now, below) = (thought.now, *released);
+    slots.change(
+        |slot| is_due(slot, below, stakes, now),
+        |slot| slot.goal = judge_goal(slot, below, stakes, thought),
+    );
     if slots.values().any(|slot| slot.fate == Fate::Remove && may_live(slot)) {
         return;
     }
@@ -53,17 +51,29 @@ pub(crate) fn is_decided(slot: &Slot, stakes: Stakes) -> bool {
     }
 }
 
-fn judge_goal(slot: &mut Slot, released: usize, stakes: Stakes, thought: &mut Thought) {
-    if matches!(slot.fate, Fate::Remove | Fate::Depart) {
-        return;
+/// Whether [`judge_goal`] has anything to say.
+fn is_due(slot: &Slot, released: usize, stakes: Stakes, now: Time) -> bool {
+    match (&slot.fate, slot.goal) {
+        (Fate::Remove | Fate::Depart, _) => false,
+        (Fate::Rest, goal) => goal != Goal::Waiting,
+        (Fate::Stay | Fate::Again | Fate::Replace(_), Goal::Waiting) => {
+            slot.meets_goal() || (slot.aim().group < released && former_life_is_gone(slot))
+        }
+        (_, Goal::Pending { until, .. }) => until <= now || slot.meets_goal(),
+        (_, Goal::Met { .. }) => !slot.meets_goal(),
+        (_, Goal::Lost { until }) => slot.meets_goal() || (stakes != Stakes::Ordinary && until <= now),
+        (_, Goal::Missed) => stakes == Stakes::Ordinary && slot.meets_goal(),
     }
+}
+
+fn judge_goal(slot: &Slot, released: usize, stakes: Stakes, thought: &mut Thought) -> Goal {
     if slot.fate == Fate::Rest {
-        slot.goal = Goal::Waiting;
-        return;
+        return Goal::Waiting;
     }
+    thought.moved = Moved::Yes;
     let (now, met) = (thought.now, slot.meets_goal());
     let length = slot.aim().deadline;
-    let next = match slot.goal {
+    match slot.goal {
         Goal::Waiting | Goal::Pending { .. } if met => met_goal(slot, now, length, thought),
         Goal::Missed if met && stakes == Stakes::Ordinary => met_goal(slot, now, length, thought),
         Goal::Waiting if slot.aim().group < released && former_life_is_gone(slot) => {
@@ -79,10 +89,6 @@ fn judge_goal(slot: &mut Slot, released: usize, stakes: Stakes, thought: &mut Th
             missed_goal(slot, length, thought)
         }
         same @ (Goal::Waiting | Goal::Pending { .. } | Goal::Lost { .. } | Goal::Missed) => same,
-    };
-    if next != slot.goal {
-        slot.goal = next;
-        thought.moved = Moved::Yes;
     }
 }
 

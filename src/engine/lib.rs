@@ -24,6 +24,7 @@ mod requests;
 mod settle;
 pub mod setup;
 mod shutdown;
+mod slots;
 mod store;
 mod thought;
 mod time;
@@ -49,9 +50,9 @@ use container::{Keep, Rules, Slot, Starts};
 use course::{Check, Course};
 use disk::Disk;
 use documents::{Documents, DoneMay};
-use groups::Slots;
 use leftover::{Hope, Leftover};
 use loader::Loader;
+use slots::Slots;
 use store::Store;
 use thought::{Moved, Saving, Thought};
 
@@ -146,7 +147,7 @@ impl Engine {
             settings: Arc::new(observed.settings.clone()),
             disk: Disk::new(durable),
             current: None,
-            slots: Slots::new(),
+            slots: Slots::default(),
             released: 0,
             leftovers: BTreeMap::new(),
             next_generation: observed.next_generation,
@@ -348,11 +349,15 @@ impl Engine {
         let settings = Arc::clone(&self.settings);
         let rules = self.rules(&settings);
         let (leftovers, next) = (&self.leftovers, &mut self.next_generation);
-        self.slots.retain(|name, slot| {
-            let haunted = leftovers.keys().any(|(former, _)| former == name);
-            let rules = if haunted { Rules { starts: Starts::Forbidden, ..rules } } else { rules };
-            slot.advance(rules, next, thought) == Keep::Yes
-        });
+        let now = thought.now;
+        self.slots.sift(
+            |slot| slot.may_move(now, rules),
+            |slot| {
+                let haunted = leftovers.keys().any(|(former, _)| former == slot.name());
+                let rules = if haunted { Rules { starts: Starts::Forbidden, ..rules } } else { rules };
+                slot.advance(rules, next, thought)
+            },
+        );
         if rules.starts == Starts::Allowed {
             let groups = self.current.as_ref().map_or(0, |current| current.groups().len());
             groups::judge(&mut self.slots, &mut self.released, groups, rules.stakes, thought);

@@ -260,7 +260,13 @@ impl Device {
     }
 
     pub(crate) fn ready(&mut self, container: &str) -> &mut Device {
-        let generation = self.engine.slots[&name(container)].generation().unwrap_or(Generation(0));
+        let generation = self
+            .engine
+            .slots
+            .get(&name(container))
+            .expect("it is there")
+            .generation()
+            .unwrap_or(Generation(0));
         self.ask(Request::Signal { container: name(container), generation, signal: Signal::Ready })
     }
 
@@ -271,7 +277,7 @@ impl Device {
     }
 
     pub(crate) fn status(&self, container: &str) -> Status {
-        self.engine.slots[&name(container)].status()
+        self.engine.slots.get(&name(container)).expect("it is there").status()
     }
 
     pub(crate) fn generation(&self, container: &str) -> u64 {

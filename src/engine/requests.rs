@@ -144,6 +144,7 @@ impl Engine {
 fn fate_after(control: Control, fate: &Fate, life: &Life) -> Result<Fate, Refusal> {
     let resting = matches!(life, Life::Stopped(_));
     match control {
+        Control::Start if *fate == Fate::Rest => Ok(Fate::Again),
         Control::Start if resting || matches!(life, Life::Stopping { .. } | Life::Recovering { .. }) => {
             Ok(Fate::Again)
         }

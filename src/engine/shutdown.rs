@@ -6,7 +6,7 @@ use model::report::Failure;
 
 use crate::Engine;
 use crate::action::Action;
-use crate::container::Fate;
+use crate::container::{Fate, Slot};
 use crate::course::{Course, LeaveStage, Why};
 use crate::thought::{Moved, Thought};
 use crate::time::Time;
@@ -49,12 +49,13 @@ impl Engine {
                 Standing::Waits
             };
         };
-        for slot in self.slots.values_mut().filter(|slot| slot.fate != Fate::Depart) {
-            if slot.fate != Fate::Stay || slot.spec.container.group >= last {
-                slot.fate = Fate::Depart;
-                thought.moved = Moved::Yes;
-            }
-        }
+        let wants = |slot: &Slot| {
+            slot.fate != Fate::Depart && (slot.fate != Fate::Stay || slot.spec.container.group >= last)
+        };
+        self.slots.change(wants, |slot| {
+            slot.fate = Fate::Depart;
+            thought.moved = Moved::Yes;
+        });
         Standing::Waits
     }
 

@@ -227,24 +227,24 @@ impl Engine {
         self.released = 0;
         self.current = target.cloned();
         thought.moved = Moved::Yes;
-        for slot in self.slots.values_mut() {
-            let next = target.and_then(|revision| {
-                revision.container(slot.name()).map(|container| Spec::new(revision, container))
-            });
-            match next {
-                Some(next) => turn_slot(slot, next, thought),
-                None => {
-                    slot.fate = Fate::Remove;
-                    slot.goal = Goal::Waiting;
+        self.slots.change(
+            |_| true,
+            |slot| {
+                let next = target.and_then(|revision| {
+                    revision.container(slot.name()).map(|container| Spec::new(revision, container))
+                });
+                match next {
+                    Some(next) => turn_slot(slot, next, thought),
+                    None => {
+                        slot.fate = Fate::Remove;
+                        slot.goal = Goal::Waiting;
+                    }
                 }
-            }
-        }
-        for (revision, container) in target
-            .into_iter()
-            .flat_map(|revision| revision.containers().map(move |container| (revision, container)))
-        {
-            let slot = || Slot::new(Spec::new(revision, container));
-            self.slots.entry(container.name.clone()).or_insert_with(slot);
+            },
+        );
+        let Some(revision) = target else { return };
+        for container in revision.containers() {
+            self.slots.add(Slot::new(Spec::new(revision, container)));
         }
     }
 

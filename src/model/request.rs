@@ -39,7 +39,8 @@ pub enum Request {
     },
     /// RUN_GC.
     Collect,
-    /// Stop everything in order; the agent then ends (or powers off, or reboots).
+    /// Stop everything in order; the agent then ends (or powers off, or reboots). To end is possible in every phase, and also
+    /// where nothing can be saved; the other two wait for the end of an update (`Busy`).
     ShutDown {
         /// What follows.
         then: AfterShutdown,
@@ -97,13 +98,13 @@ pub enum Refusal {
     /// Boot was not decided yet.
     #[error("the agent has not decided its boot yet")]
     NotBooted,
-    /// An update, a rollback or a shutdown is under way.
+    /// An update, a rollback or a shutdown is under way: the field's 503 `Cannot do this operation while update is ongoing`.
     #[error("not while the device is {0:?}")]
     Busy(Phase),
     /// The decision could not be saved, so it was not taken.
     #[error("the decision could not be written to disk, so it was not taken")]
     NotSaved,
-    /// The step is the running, trying or rollback revision.
+    /// The step is the running, trying, rollback, previous or factory revision, or is just being stored; or LOCAL_RUN of what runs.
     #[error("revision {0} is in use")]
     RevisionInUse(RevisionId),
     /// No such revision on the device.
