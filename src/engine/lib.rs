@@ -14,6 +14,7 @@ mod documents;
 mod event;
 mod groups;
 mod leftover;
+mod life;
 #[cfg(test)]
 mod lives;
 mod loader;
@@ -28,6 +29,7 @@ mod slots;
 mod store;
 mod thought;
 mod time;
+mod trial;
 mod update;
 
 use alloc::format;
@@ -46,7 +48,7 @@ pub use plan::diff;
 pub use time::Time;
 
 use alloc::collections::BTreeMap;
-use container::{Keep, Rules, Slot, Starts};
+use container::{Rules, Slot, Starts};
 use course::{Check, Course};
 use disk::Disk;
 use documents::{Documents, DoneMay};
@@ -62,8 +64,8 @@ use thought::{Moved, Saving, Thought};
 ///  Event ----> take in: one subject moves (container.rs, update.rs, loader.rs, documents.rs, store.rs, requests.rs)
 ///                |
 ///                v                      looked at again until nothing moves:
-///              advance  --> containers walk (container.rs) --> goals, groups (groups.rs) --> the course (course.rs,
-///                |          update.rs, boot.rs, settle.rs, shutdown.rs) --> boot loader, documents, store
+///              advance  --> containers walk (container.rs, life.rs) --> goals, groups (groups.rs) --> the course (course.rs,
+///                |          boot.rs, update.rs, trial.rs, settle.rs, shutdown.rs) --> boot loader, documents, store
 ///                v
 ///  Step <---- what must be saved (disk.rs), what goes out, what happened
 /// ```

@@ -67,7 +67,7 @@ impl Engine {
             role: container.role,
             recovery: container.recovery.clone(),
             retries: slot.retries,
-            stable: crate::update::stable_at(slot).is_some_and(|at| at <= self.clock),
+            stable: crate::trial::stable_at(slot).is_some_and(|at| at <= self.clock),
             user_stopped: slot.fate == Fate::Rest,
             generation: slot.generation(),
             pid: slot.pid(),
