@@ -213,3 +213,104 @@ fn a_collection_takes_what_nobody_needs_and_nothing_else() {
     store.verify(&id("1")).unwrap();
     store.verify(&id("3")).unwrap();
 }
+
+/// A small disk of its own, gone with the value.
+struct Tmpfs(tempfile::TempDir);
+
+impl Tmpfs {
+    fn mount(options: &str) -> Option<Tmpfs> {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("SKIPPED: mounting a small disk needs root");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let flags = nix::mount::MsFlags::empty();
+        nix::mount::mount(None::<&str>, folder.path(), Some("tmpfs"), flags, Some(options)).unwrap();
+        Some(Tmpfs(folder))
+    }
+
+    fn make_read_only(&self) {
+        let flags = nix::mount::MsFlags::MS_REMOUNT | nix::mount::MsFlags::MS_RDONLY;
+        nix::mount::mount(None::<&str>, self.0.path(), None::<&str>, flags, None::<&str>).unwrap();
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_decisions_are_still_saved() {
+    let Some(disk) = Tmpfs::mount("size=256k") else { return };
+    let store = Arc::new(Store::open(disk.0.path()).unwrap());
+    let mut durable = Durable::factory();
+    store.save_durable(&durable).unwrap();
+    let image = bring(&store, b"an image");
+    store.install(&id("1"), state(image).as_bytes()).unwrap();
+    let large = digest::of(&[1; 1 << 20]);
+    let mut writer = store.put_object(large).unwrap();
+    let failure = (0..16).find_map(|_| writer.write(&[1; 1 << 16]).err()).unwrap();
+    assert_eq!(failure.kind, FailureKind::NoSpace);
+    assert!(failure.detail.contains("No space left on device"), "{}", failure.detail);
+    // Whatever the upload took is still taken: nothing new fits.
+    let _ = std::fs::write(disk.0.path().join("filler"), [0; 1 << 16]);
+    assert_eq!(store.install(&id("2"), state(image).as_bytes()).unwrap_err().kind, FailureKind::NoSpace);
+    for starts in 1..9 {
+        durable.unsettled_starts = starts;
+        store.save_durable(&durable).unwrap();
+    }
+    drop((writer, store));
+    let store = Arc::new(Store::open(disk.0.path()).unwrap());
+    assert_eq!(store.load_durable().unwrap(), Some(durable));
+    store.verify(&id("1")).unwrap();
+    assert!(!store.has_object(&large));
+    assert_eq!(names(&disk.0.path().join("trails")), ["1", "locals"]);
+}
+
+#[test]
+fn a_read_only_disk_is_read_and_each_write_is_refused() {
+    let Some(disk) = Tmpfs::mount("size=1m") else { return };
+    let store = Arc::new(Store::open(disk.0.path()).unwrap());
+    store.save_durable(&Durable::factory()).unwrap();
+    let image = bring(&store, b"an image");
+    store.install(&id("1"), state(image).as_bytes()).unwrap();
+    drop(store);
+    disk.make_read_only();
+    let store = Arc::new(Store::open(disk.0.path()).unwrap());
+    assert_eq!(store.load_durable().unwrap(), Some(Durable::factory()));
+    store.verify(&id("1")).unwrap();
+    let outcomes = [
+        store.save_durable(&Durable::factory()),
+        store.install(&id("2"), state(image).as_bytes()),
+        store.put_object(digest::of(b"x")).map(|_| ()),
+        store.write_progress(&id("1"), &Progress::new(UpdateStatus::Done, "")),
+        store.set_current(&id("1")),
+    ];
+    for outcome in outcomes {
+        assert_eq!(outcome.unwrap_err().kind, FailureKind::Denied);
+    }
+}
+
+#[test]
+fn what_a_container_left_is_removed_however_deep_and_no_link_is_followed() {
+    let (root, store) = opened();
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("precious"), b"").unwrap();
+    let disk = store.revision_disk(&id("5"), &"data".parse().unwrap(), "v").unwrap();
+    std::os::unix::fs::symlink(outside.path(), disk.join("link")).unwrap();
+    std::fs::create_dir(disk.join(".moved-1")).unwrap();
+    let mut deep =
+        nix::dir::Dir::open(&disk, nix::fcntl::OFlag::O_DIRECTORY, nix::sys::stat::Mode::empty()).unwrap();
+    for _ in 0..3000 {
+        nix::sys::stat::mkdirat(&deep, "d", nix::sys::stat::Mode::S_IRWXU).unwrap();
+        deep =
+            nix::dir::Dir::openat(&deep, "d", nix::fcntl::OFlag::O_DIRECTORY, nix::sys::stat::Mode::empty())
+                .unwrap();
+    }
+    drop(deep);
+    store.collect(&Keep::new(BTreeSet::new())).unwrap();
+    assert!(names(&root.path().join("disks/rev")).is_empty());
+    assert_eq!(names(outside.path()), ["precious"]);
+}

@@ -1,0 +1,507 @@
+//! The store, cut between any two writes, with what was not synced lost, kept or torn; and with a disk that fails at any write.
+//!
+//! The store runs on a real folder and its seam tells every change. From that record the disk is rebuilt as it may be found
+//! after a cut at each point, and a real store is opened on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use agent::digest;
+use agent::store::{Change, Keep, Store};
+use host::file::Witness;
+use model::durable::Durable;
+use model::ids::{Digest, RevisionId};
+use model::progress::{Progress, UpdateStatus};
+use model::report::{Failure, FailureKind};
+use model::revision::Defaults;
+use rustix::io::Errno;
+
+/// A file or folder of the rebuilt disk: as it is, and as far as it was synced.
+#[derive(Debug, Clone)]
+enum Node {
+    File { now: Vec<u8>, synced: Vec<u8> },
+    Folder { now: BTreeMap<String, usize>, synced: BTreeMap<String, usize> },
+    Symlink(String),
+}
+
+/// The rebuilt disk. Node 0 is the root.
+#[derive(Debug, Clone)]
+struct Disk(Vec<Node>);
+
+/// What becomes of what was not synced, for one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unsynced {
+    Kept,
+    Lost,
+    Torn,
+}
+
+impl Disk {
+    fn empty() -> Disk {
+        Disk(vec![Node::Folder { now: BTreeMap::new(), synced: BTreeMap::new() }])
+    }
+
+    fn find(&self, path: &str) -> usize {
+        path.split('/').filter(|name| !name.is_empty()).fold(0, |at, name| match &self.0[at] {
+            Node::Folder { now, .. } => now[name],
+            Node::File { .. } | Node::Symlink(_) => panic!("{path} leads through a file"),
+        })
+    }
+
+    fn entries(&mut self, path: &str) -> (&mut BTreeMap<String, usize>, String) {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let at = self.find(folder);
+        let Node::Folder { now, .. } = &mut self.0[at] else { panic!("{folder} is no folder") };
+        (now, name.into())
+    }
+
+    fn put(&mut self, path: &str, node: usize) {
+        let (entries, name) = self.entries(path);
+        entries.insert(name, node);
+    }
+
+    fn take(&mut self, path: &str) -> usize {
+        let (entries, name) = self.entries(path);
+        entries.remove(&name).unwrap()
+    }
+
+    fn add(&mut self, path: &str, node: Node) {
+        self.0.push(node);
+        self.put(path, self.0.len() - 1);
+    }
+
+    fn carry_out(&mut self, change: Change<'_>) {
+        match change {
+            Change::MakeFolder { path } => {
+                self.add(path, Node::Folder { now: BTreeMap::new(), synced: BTreeMap::new() });
+            }
+            Change::Create { path } => self.add(path, Node::File { now: Vec::new(), synced: Vec::new() }),
+            Change::Symlink { path, target } => self.add(path, Node::Symlink(target.into())),
+            Change::Write { path, at, bytes } => {
+                let node = self.find(path);
+                let Node::File { now, .. } = &mut self.0[node] else { panic!("{path} is no file") };
+                let at = usize::try_from(at).unwrap();
+                now.resize(now.len().max(at + bytes.len()), 0);
+                now[at..at + bytes.len()].copy_from_slice(bytes);
+            }
+            Change::SyncFile { path } | Change::SyncFolder { path } => {
+                let node = self.find(path);
+                match &mut self.0[node] {
+                    Node::File { now, synced } => synced.clone_from(now),
+                    Node::Folder { now, synced } => synced.clone_from(now),
+                    Node::Symlink(_) => {}
+                }
+            }
+            Change::Touch { .. } => {}
+            Change::Rename { from, to } => {
+                let node = self.take(from);
+                self.put(to, node);
+            }
+            Change::Exchange { one, other } => {
+                let (first, second) = (self.find(one), self.find(other));
+                self.put(one, second);
+                self.put(other, first);
+            }
+            Change::Link { from, to } => {
+                let node = self.find(from);
+                self.put(to, node);
+            }
+            Change::Remove { path } | Change::RemoveFolder { path } => {
+                self.take(path);
+            }
+        }
+    }
+
+    /// Writes the disk to `place` as it may be found; `fate` says of each node what becomes of what was not synced.
+    fn found(&self, node: usize, place: &Path, fate: &dyn Fn(usize) -> Unsynced) {
+        match &self.0[node] {
+            Node::Symlink(target) => std::os::unix::fs::symlink(target, place).unwrap(),
+            Node::File { now, synced } => {
+                let bytes = match fate(node) {
+                    Unsynced::Kept => now.clone(),
+                    Unsynced::Lost => synced.clone(),
+                    Unsynced::Torn => {
+                        let half = now.len() / 2;
+                        now[..half].iter().chain(synced.get(half..).unwrap_or_default()).copied().collect()
+                    }
+                };
+                std::fs::write(place, bytes).unwrap();
+            }
+            Node::Folder { now, synced } => {
+                if node != 0 {
+                    std::fs::create_dir(place).unwrap();
+                }
+                let entries = if fate(node) == Unsynced::Kept { now } else { synced };
+                for (name, inner) in entries {
+                    self.found(*inner, &place.join(name), fate);
+                }
+            }
+        }
+    }
+
+    /// What may be found after a cut now: all kept, all lost, only names, only bytes, torn, and mixtures.
+    fn after_a_cut(&self, mut check: impl FnMut(&Path, &str)) {
+        let is_folder = |node: usize| matches!(self.0[node], Node::Folder { .. });
+        let mixture = |seed: usize| {
+            move |node: usize| {
+                let random = (node + 1).wrapping_mul(0x9E37_79B9).wrapping_mul(seed * 2 + 1) >> 7;
+                [Unsynced::Kept, Unsynced::Lost, Unsynced::Torn][random % 3]
+            }
+        };
+        let fates: [(&str, Box<dyn Fn(usize) -> Unsynced>); 8] = [
+            ("all kept", Box::new(|_| Unsynced::Kept)),
+            ("all lost", Box::new(|_| Unsynced::Lost)),
+            (
+                "bytes lost",
+                Box::new(move |node| if is_folder(node) { Unsynced::Kept } else { Unsynced::Lost }),
+            ),
+            (
+                "bytes torn",
+                Box::new(move |node| if is_folder(node) { Unsynced::Kept } else { Unsynced::Torn }),
+            ),
+            (
+                "names lost",
+                Box::new(move |node| if is_folder(node) { Unsynced::Lost } else { Unsynced::Kept }),
+            ),
+            ("mixture 1", Box::new(mixture(1))),
+            ("mixture 2", Box::new(mixture(2))),
+            ("mixture 3", Box::new(mixture(3))),
+        ];
+        for (name, fate) in fates {
+            let place = small_disk();
+            self.found(0, place.path(), &fate);
+            check(place.path(), name);
+        }
+    }
+}
+
+/// A folder in memory where there is one: a sync there costs nothing.
+fn small_disk() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+}
+
+/// Rebuilds the disk before every change, and lets the disk fail from some change on.
+#[derive(Default)]
+struct Recorder(Mutex<Recording>);
+
+#[derive(Default)]
+struct Recording {
+    /// As the disk was before each change, and the changes' names.
+    before: Vec<Disk>,
+    names: Vec<String>,
+    disk: Option<Disk>,
+    /// Whether a sync of a file is believed, and not done: what the checks must catch.
+    lying: Lying,
+    /// Changes that still go well, and what the rest fails with.
+    failing: Option<(usize, Errno)>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Lying {
+    #[default]
+    No,
+    Yes,
+}
+
+impl Witness for Recorder {
+    fn before(&self, change: Change<'_>) -> Result<(), Errno> {
+        let mut recording = self.0.lock().unwrap();
+        if let Some((left, errno)) = &mut recording.failing {
+            if *left == 0 {
+                return Err(*errno);
+            }
+            *left -= 1;
+        }
+        let mut disk = recording.disk.take().unwrap_or_else(Disk::empty);
+        recording.before.push(disk.clone());
+        recording.names.push(format!("{change:.60?}"));
+        if !(recording.lying == Lying::Yes && matches!(change, Change::SyncFile { .. })) {
+            disk.carry_out_if_possible(change);
+        }
+        recording.disk = Some(disk);
+        Ok(())
+    }
+}
+
+impl Disk {
+    /// A change that the kernel refuses (the folder exists, the object was linked already) changes nothing here either.
+    fn carry_out_if_possible(&mut self, change: Change<'_>) {
+        let exists = |disk: &Disk, path: &str| {
+            let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+            let Node::Folder { now, .. } = &disk.0[disk.find(folder)] else { return false };
+            now.contains_key(name)
+        };
+        let possible = match change {
+            Change::MakeFolder { path } | Change::Create { path } | Change::Symlink { path, .. } => {
+                !exists(self, path)
+            }
+            Change::Link { from, to } => exists(self, from) && !exists(self, to),
+            Change::Rename { from, .. } => exists(self, from),
+            Change::Remove { path } | Change::RemoveFolder { path } => exists(self, path),
+            Change::Write { .. }
+            | Change::SyncFile { .. }
+            | Change::SyncFolder { .. }
+            | Change::Touch { .. }
+            | Change::Exchange { .. } => true,
+        };
+        if possible {
+            self.carry_out(change);
+        }
+    }
+}
+
+struct Life {
+    recorder: Arc<Recorder>,
+    store: Arc<Store>,
+    _root: tempfile::TempDir,
+}
+
+impl Life {
+    fn begin() -> Life {
+        let root = small_disk();
+        let recorder = Arc::new(Recorder::default());
+        let store = Store::open_with(root.path(), Defaults::default(), Some(recorder.clone())).unwrap();
+        Life { recorder, store: Arc::new(store), _root: root }
+    }
+
+    /// Carries out `work`, then checks every disk that could be found after a cut in it (`cut`), and after it (`done`).
+    fn cut_everywhere(
+        &self,
+        work: impl FnOnce(&Arc<Store>),
+        cut: impl Fn(&Store),
+        done: impl Fn(&Store),
+    ) -> usize {
+        let first = self.recorder.0.lock().unwrap().before.len();
+        work(&self.store);
+        let recording = self.recorder.0.lock().unwrap();
+        let check = |disk: &Disk, when: &str, check: &dyn Fn(&Store)| {
+            disk.after_a_cut(|place, fate| {
+                let _context = Context(format!("{when}, {fate}"));
+                check(&Store::open(place).unwrap());
+            });
+        };
+        for (disk, name) in recording.before[first..].iter().zip(&recording.names[first..]) {
+            check(disk, &format!("cut before {name}"), &cut);
+        }
+        check(recording.disk.as_ref().unwrap(), "cut after all", &done);
+        recording.before.len() - first
+    }
+
+    fn fail_after(&self, changes: usize, errno: Errno) {
+        self.recorder.0.lock().unwrap().failing = Some((changes, errno));
+    }
+
+    fn heal(&self) {
+        self.recorder.0.lock().unwrap().failing = None;
+    }
+}
+
+/// Says where a check failed.
+struct Context(String);
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("failed at: {}", self.0);
+        }
+    }
+}
+
+fn id(name: &str) -> RevisionId {
+    name.parse().unwrap()
+}
+
+fn state(image: Digest) -> String {
+    format!(
+        r##"{{"#spec": "pantavisor-service-system@1", "data/run.json": {{"#spec": "service-manifest-run@1", "name": "data", "root-volume": "root.squashfs"}}, "data/root.squashfs": "{image}", "_config/data/etc/x": "{image}"}}"##
+    )
+}
+
+fn bring(store: &Arc<Store>, bytes: &[u8]) -> Result<Digest, Failure> {
+    let digest = digest::of(bytes);
+    let mut writer = store.put_object(digest)?;
+    writer.write(bytes)?;
+    writer.finish()?;
+    Ok(digest)
+}
+
+fn durable(starts: u32) -> Durable {
+    Durable { unsettled_starts: starts, ..Durable::factory() }
+}
+
+fn starts(store: &Store) -> Option<u32> {
+    store.load_durable().unwrap().map(|durable| durable.unsettled_starts)
+}
+
+#[test]
+fn a_cut_save_leaves_the_former_or_the_new_decision() {
+    let life = Life::begin();
+    for save in 0..5 {
+        let former = (save > 0).then(|| save - 1);
+        let cuts = life.cut_everywhere(
+            |store| store.save_durable(&durable(save)).unwrap(),
+            |store| assert!([former, Some(save)].contains(&starts(store)), "{:?}", starts(store)),
+            |store| assert_eq!(starts(store), Some(save)),
+        );
+        assert!(cuts >= 2);
+    }
+}
+
+#[test]
+fn a_cut_upload_leaves_no_object_or_a_whole_one() {
+    let life = Life::begin();
+    let digest = digest::of(b"an image");
+    let whole = |store: &Store| {
+        std::fs::read(store.object_path(&digest)).ok().is_none_or(|bytes| bytes == b"an image")
+    };
+    let cuts = life.cut_everywhere(
+        |store| assert_eq!(bring(store, b"an image").unwrap(), digest),
+        |store| assert!(whole(store)),
+        |store| assert!(whole(store) && store.has_object(&digest)),
+    );
+    assert!(cuts >= 5);
+}
+
+#[test]
+fn a_cut_install_leaves_no_revision_or_a_whole_one() {
+    let life = Life::begin();
+    let image = bring(&life.store, b"an image").unwrap();
+    for revision in ["0", "locals/x"] {
+        let whole = |store: &Store| {
+            store.verify(&id(revision)).map(|_| ()).or_else(|failure| match failure.kind {
+                FailureKind::Missing if store.step(&id(revision)).is_none() => Ok(()),
+                _ => Err(failure),
+            })
+        };
+        let cuts = life.cut_everywhere(
+            |store| store.install(&id(revision), state(image).as_bytes()).unwrap(),
+            |store| whole(store).unwrap(),
+            |store| drop(store.verify(&id(revision)).unwrap()),
+        );
+        assert!(cuts > 20);
+    }
+}
+
+#[test]
+#[should_panic(expected = "kind: Corrupt")]
+fn a_disk_that_lies_about_syncing_is_caught() {
+    let life = Life::begin();
+    let image = bring(&life.store, b"an image").unwrap();
+    life.recorder.0.lock().unwrap().lying = Lying::Yes;
+    life.cut_everywhere(
+        |store| store.install(&id("1"), state(image).as_bytes()).unwrap(),
+        |_| {},
+        |store| drop(store.verify(&id("1")).unwrap()),
+    );
+}
+
+#[test]
+fn a_cut_second_post_leaves_the_first_or_the_second_whole() {
+    let life = Life::begin();
+    let (one, other) = (bring(&life.store, b"one").unwrap(), bring(&life.store, b"other").unwrap());
+    life.store.install(&id("locals/x"), state(one).as_bytes()).unwrap();
+    let states = [state(one).into_bytes(), state(other).into_bytes()];
+    life.cut_everywhere(
+        |store| store.install(&id("locals/x"), &states[1]).unwrap(),
+        |store| {
+            store.verify(&id("locals/x")).unwrap();
+            assert!(states.contains(&store.state_bytes(&id("locals/x")).unwrap()));
+        },
+        |store| assert_eq!(store.state_bytes(&id("locals/x")).unwrap(), states[1]),
+    );
+}
+
+#[test]
+fn a_cut_progress_leaves_the_former_or_the_new_document() {
+    let life = Life::begin();
+    let image = bring(&life.store, b"an image").unwrap();
+    life.store.install(&id("1"), state(image).as_bytes()).unwrap();
+    let (former, new) = (UpdateStatus::New, UpdateStatus::Done);
+    life.cut_everywhere(
+        |store| store.write_progress(&id("1"), &Progress::new(new, "m")).unwrap(),
+        |store| assert!([former, new].contains(&store.progress(&id("1")).unwrap().status)),
+        |store| assert_eq!(store.progress(&id("1")).unwrap().status, new),
+    );
+    life.cut_everywhere(
+        |store| store.set_current(&id("1")).unwrap(),
+        |store| assert!([None, Some(id("1"))].contains(&store.current())),
+        |store| assert_eq!(store.current(), Some(id("1"))),
+    );
+}
+
+#[test]
+fn a_cut_collection_takes_nothing_that_is_kept_and_the_next_takes_the_rest() {
+    let life = Life::begin();
+    let (kept, gone) = (bring(&life.store, b"kept").unwrap(), bring(&life.store, b"gone").unwrap());
+    life.store.install(&id("1"), state(kept).as_bytes()).unwrap();
+    life.store.install(&id("2"), state(gone).as_bytes()).unwrap();
+    life.store.write_progress(&id("2"), &Progress::new(UpdateStatus::Error, "m")).unwrap();
+    life.store.revision_disk(&id("2"), &"data".parse().unwrap(), "v").unwrap();
+    let mut keep = Keep::new(BTreeSet::from([id("1")]));
+    (keep.fresh, keep.posted) = (std::time::Duration::ZERO, std::time::Duration::ZERO);
+    let whole = |store: &Store| {
+        store.verify(&id("1")).unwrap();
+        if store.step(&id("2")).is_some() {
+            store.verify(&id("2")).unwrap();
+        }
+    };
+    life.cut_everywhere(
+        |store| assert!(store.collect(&keep).unwrap() > 0),
+        |store| {
+            whole(store);
+            store.collect(&keep).unwrap();
+            store.verify(&id("1")).unwrap();
+            assert_eq!((store.steps().unwrap().len(), store.objects().unwrap().len()), (1, 1));
+            assert_eq!(store.root().join("disks/rev").read_dir().unwrap().count(), 0);
+        },
+        |store| whole(store),
+    );
+}
+
+/// One thing that writes, and can be tried again.
+type Work = fn(&Arc<Store>) -> Result<(), Failure>;
+
+#[test]
+fn a_disk_that_fails_at_any_write_is_told_and_damages_nothing() {
+    let works: [(&str, Work); 5] = [
+        ("save", |store| store.save_durable(&durable(2))),
+        ("upload", |store| bring(store, b"more").map(|_| ())),
+        ("install", |store| store.install(&id("locals/x"), state(digest::of(b"other")).as_bytes())),
+        ("progress", |store| store.write_progress(&id("0"), &Progress::new(UpdateStatus::Done, "m"))),
+        ("message", |store| store.write_commit_message(&id("0"), "m")),
+    ];
+    for (errno, kind) in [
+        (Errno::NOSPC, FailureKind::NoSpace),
+        (Errno::ROFS, FailureKind::Denied),
+        (Errno::IO, FailureKind::Transient),
+    ] {
+        for (name, work) in works {
+            let mut failures = 0;
+            for changes in 0.. {
+                let life = Life::begin();
+                let image = bring(&life.store, b"an image").unwrap();
+                bring(&life.store, b"other").unwrap();
+                life.store.install(&id("0"), state(image).as_bytes()).unwrap();
+                life.store.install(&id("locals/x"), state(image).as_bytes()).unwrap();
+                life.store.save_durable(&durable(1)).unwrap();
+                life.fail_after(changes, errno);
+                let outcome = work(&life.store);
+                let whole = |store: &Store| {
+                    store.verify(&id("0")).unwrap();
+                    store.verify(&id("locals/x")).unwrap();
+                    assert!([Some(1), Some(2)].contains(&starts(store)));
+                };
+                whole(&life.store);
+                life.heal();
+                let Err(failure) = outcome else { break };
+                assert_eq!(failure.kind, kind, "{name} after {changes}: {}", failure.detail);
+                failures += 1;
+                work(&life.store).unwrap();
+                whole(&life.store);
+            }
+            assert!(failures >= 2, "{name}");
+        }
+    }
+}
