@@ -407,9 +407,9 @@ pub(crate) fn split(path: &str) -> (&str, &str) {
 
 /// What the kernel said, where the standard library kept it.
 pub fn errno_of(error: &std::io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(match error.kind() {
-        std::io::ErrorKind::WriteZero | std::io::ErrorKind::StorageFull => Errno::NOSPC,
-        _ => Errno::IO,
+    Errno::from_io_error(error).unwrap_or_else(|| {
+        let is_full = matches!(error.kind(), std::io::ErrorKind::WriteZero | std::io::ErrorKind::StorageFull);
+        if is_full { Errno::NOSPC } else { Errno::IO }
     })
 }
 
@@ -423,13 +423,11 @@ pub(crate) fn entries(folder: &OwnedFd) -> Result<Vec<Entry>, Errno> {
         if name == "." || name == ".." {
             continue;
         }
-        let kind = match entry.file_type() {
-            FileType::Unknown => {
-                let stat = fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
-                FileType::from_raw_mode(stat.st_mode)
-            }
-            known => known,
-        };
+        let mut kind = entry.file_type();
+        if kind == FileType::Unknown {
+            let stat = fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            kind = FileType::from_raw_mode(stat.st_mode);
+        }
         found.push(Entry { name: name.to_owned(), kind });
     }
     found.sort_by(|one, other| one.name.cmp(&other.name));

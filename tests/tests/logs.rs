@@ -1,5 +1,7 @@
 //! Captured output: pipes in, files out, followers between.
 
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests say what went wrong by panicking")]
+
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;

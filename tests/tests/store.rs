@@ -1,5 +1,7 @@
 //! The store on a real disk: what is kept, what is refused, what a collection takes.
 
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests say what went wrong by panicking")]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -90,8 +92,10 @@ fn a_revision_whose_objects_are_missing_or_damaged_is_named_and_can_be_mended() 
     let failure = store.verify(&id("1")).unwrap_err();
     assert_eq!(failure.kind, FailureKind::Missing);
     assert_eq!(*failure.detail, *format!("verify revision 1: missing: data/root.squashfs ({image})"));
+    assert_eq!(store.load_present(&id("1")).unwrap_err(), failure);
     bring(&store, b"an image");
     store.verify(&id("1")).unwrap();
+    store.load_present(&id("1")).unwrap();
 
     std::fs::write(root.path().join(format!("objects/{image}")), b"an imagE").unwrap();
     let failure = store.verify(&id("1")).unwrap_err();

@@ -19,6 +19,7 @@ pub(crate) fn kind_of(errno: Errno) -> FailureKind {
 }
 
 /// The failure that a file operation's error is.
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err passes")]
 pub(crate) fn failure(error: FileError) -> Failure {
     Failure::new(kind_of(error.errno), error.to_string())
 }

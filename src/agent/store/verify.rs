@@ -63,6 +63,21 @@ impl Store {
         }
     }
 
+    /// Reads a revision whose every file is there; the bytes of its objects are not looked at. Missing, with their names.
+    pub fn load_present(&self, revision: &RevisionId) -> Result<Arc<Revision>, Failure> {
+        let trail = trails::path(revision);
+        let mut missing = Vec::new();
+        for (path, content) in &state::files(&self.state_bytes(revision)?)? {
+            match self.folder.stat(&format!("{trail}/{path}")) {
+                Err(error) if error.is_missing() => missing.push(name_of(path, content)),
+                found => {
+                    found.map_err(failure)?;
+                }
+            }
+        }
+        if missing.is_empty() { self.load_revision(revision) } else { Err(lacks(revision, &missing)) }
+    }
+
     /// Reads a revision and every byte of its objects. Links what arrived after the revision did; an object whose bytes
     /// turn out wrong loses its name, so that it can be brought again. Missing or Corrupt, with the objects' names.
     pub fn verify(&self, revision: &RevisionId) -> Result<Arc<Revision>, Failure> {
@@ -82,8 +97,7 @@ impl Store {
             return Err(Failure::new(FailureKind::Corrupt, detail));
         }
         if !missing.is_empty() {
-            let detail = format!("verify revision {revision}: missing: {}", listed(&missing));
-            return Err(Failure::new(FailureKind::Missing, detail));
+            return Err(lacks(revision, &missing));
         }
         self.load_revision(revision)
     }
@@ -172,6 +186,10 @@ fn name_of(path: &str, content: &Content) -> String {
         Content::Object(digest) => format!("{path} ({digest})"),
         Content::Inline(_) => path.to_owned(),
     }
+}
+
+fn lacks(revision: &RevisionId, missing: &[String]) -> Failure {
+    Failure::new(FailureKind::Missing, format!("verify revision {revision}: missing: {}", listed(missing)))
 }
 
 fn listed(names: &[String]) -> String {
