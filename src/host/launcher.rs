@@ -80,7 +80,7 @@ fn obey(packet: Packet, kit: &Kit) {
     let Some(answer) = descriptors.next() else { return };
     let outcome = match (packet.bytes.split_first(), descriptors.next(), descriptors.next()) {
         (Some((&START, flags)), Some(output), Some(errors)) => {
-            start(flags, &answer, Output { output, errors }, descriptors.next(), kit)
+            start(flags, &answer, &Output { output, errors }, descriptors.next().as_ref(), kit)
         }
         (Some((&WORK, _)), _, _) => work(&answer),
         _ => Err(HostError::at("understand", "the agent")(nix::errno::Errno::EPROTO)),
@@ -93,16 +93,16 @@ fn obey(packet: Packet, kit: &Kit) {
 fn start(
     flags: &[u8],
     answer: &OwnedFd,
-    output: Output,
-    cgroup: Option<OwnedFd>,
+    output: &Output,
+    cgroup: Option<&OwnedFd>,
     kit: &Kit,
 ) -> Result<(), HostError> {
     let flags = wire::from_bytes::<i32>(flags).map_or(CloneFlags::empty(), CloneFlags::from_bits_truncate);
-    let cgroup = cgroup.as_ref().map(AsFd::as_fd);
+    let cgroup = cgroup.map(AsFd::as_fd);
     match sys::clone_process(flags, ParentOf::OurParent, cgroup)
         .map_err(HostError::at("make", "a process"))?
     {
-        Cloned::Child => child::become_container(answer.as_fd(), &output, kit),
+        Cloned::Child => child::become_container(answer.as_fd(), output, kit),
         Cloned::Parent { pid, process } => {
             let mut bytes = vec![PROCESS];
             bytes.extend_from_slice(&pid.to_ne_bytes());

@@ -55,10 +55,10 @@ pub(crate) fn clone_process(
         pidfd: (&raw mut pidfd).addr() as u64,
         ..CloneArguments::default()
     };
-    arguments.flags |= libc::CLONE_PIDFD.cast_unsigned() as u64;
+    arguments.flags |= u64::from(libc::CLONE_PIDFD.cast_unsigned());
     match parent {
         ParentOf::Us => arguments.exit_signal = libc::SIGCHLD.cast_unsigned().into(),
-        ParentOf::OurParent => arguments.flags |= libc::CLONE_PARENT.cast_unsigned() as u64,
+        ParentOf::OurParent => arguments.flags |= u64::from(libc::CLONE_PARENT.cast_unsigned()),
     }
     if let Some(cgroup) = cgroup {
         arguments.flags |= CLONE_INTO_CGROUP;
