@@ -38,13 +38,15 @@ pub enum ProcessLimiting {
 }
 
 impl Cgroups {
-    /// Makes `name` below the group that this process is in. `Ok(None)`: this host has no control groups of version 2 that
-    /// this process may change.
+    /// Makes `name` below the group that this process is in, which moves to a leaf of its own where controllers are handed
+    /// down: whatever is to move along, the launcher first of all, is started after this. `Ok(None)`: this host has no control
+    /// groups of version 2 that this process may change.
     ///
     /// # Errors
     /// They are there, and misbehave.
     pub fn open(name: &str) -> Result<Option<Cgroups>, HostError> {
         let Some(own) = own_group()? else { return Ok(None) };
+        let own = before_moving(own, name);
         let folder = own.join(name);
         match fs::create_dir(&folder) {
             Ok(()) => {}
@@ -171,6 +173,17 @@ fn own_group() -> Result<Option<PathBuf>, HostError> {
     Ok(own.map(|own| root.join(own)).filter(|folder| folder.is_dir()))
 }
 
+/// A program that executed itself anew is still in the leaf that its former life moved to.
+fn before_moving(own: PathBuf, name: &str) -> PathBuf {
+    match own.parent() {
+        Some(parent) if own.ends_with(LEAF) && parent.join(name).is_dir() => parent.to_owned(),
+        Some(_) | None => own,
+    }
+}
+
+/// Where the agent itself is, so that the group above can hand controllers down.
+const LEAF: &str = "agent";
+
 /// Where version 2 is mounted: alone, or beside version 1.
 fn root() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
@@ -186,7 +199,7 @@ fn delegate(own: &Path, folder: &Path) -> Vec<String> {
     let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
     let available = read(own.join("cgroup.controllers"));
     if !available.trim().is_empty() && own.join("cgroup.type").exists() {
-        let leaf = own.join("agent");
+        let leaf = own.join(LEAF);
         let _ = fs::create_dir(&leaf);
         let _ = fs::write(leaf.join("cgroup.procs"), "0");
     }
