@@ -183,7 +183,7 @@ impl Engine {
         }
     }
 
-    fn start_walk(&mut self, revision: &Arc<Revision>, thought: &mut Thought) {
+    pub(crate) fn start_walk(&mut self, revision: &Arc<Revision>, thought: &mut Thought) {
         let back = self.disk.durable().trial.is_some();
         let (course, reason) = if back {
             (Course::RollingBack, "the last good revision was booted")
@@ -218,7 +218,7 @@ impl Engine {
         let other_base =
             whole(observed, &failed).is_ok_and(|failed| plan::diff(failed, revision).needs == Needs::Reboot);
         if other_base && self.loader != Loader::Absent {
-            self.leave(Why::WrongBoot, AfterShutdown::Restart, why, thought);
+            self.leave(Why::WrongBoot(Arc::clone(revision)), AfterShutdown::Restart, why, thought);
         } else {
             self.start_walk(revision, thought);
         }
@@ -232,20 +232,15 @@ impl Engine {
             BootedAs::NoLoader => return self.start_committed(observed, thought),
         };
         let durable = self.disk.durable();
-        let plan = match (whole(observed, booted), whole(observed, &durable.committed)) {
-            (Ok(booted), Ok(committed)) => Some(plan::diff(booted, committed).needs),
-            (Err(_), _) | (_, Err(_)) => None,
-        };
         let worn_out = durable.unsettled_starts >= self.settings.unsettled_starts;
-        if plan == Some(Needs::Reboot) && !worn_out {
+        if let (Ok(booted), Ok(committed), false) =
+            (whole(observed, booted), whole(observed, &durable.committed), worn_out)
+            && plan::diff(booted, committed).needs == Needs::Reboot
+        {
+            let why = Why::WrongBoot(Arc::clone(committed));
             let durable = self.disk.change();
             durable.unsettled_starts = durable.unsettled_starts.saturating_add(1);
-            return self.leave(
-                Why::WrongBoot,
-                AfterShutdown::Restart,
-                "another revision was booted",
-                thought,
-            );
+            return self.leave(why, AfterShutdown::Restart, "another revision was booted", thought);
         }
         self.start_committed(observed, thought);
     }

@@ -109,8 +109,8 @@ pub(crate) enum Why {
     Back,
     /// A backoff policy decided it.
     Policy,
-    /// Another revision was booted than the one that is committed.
-    WrongBoot,
+    /// Another revision was booted than this one, which is committed.
+    WrongBoot(Arc<Revision>),
 }
 
 /// How far a departure got.
@@ -140,7 +140,7 @@ impl Course {
             Course::Departing(departure) => match departure.why {
                 Why::Try(_) => Phase::Trying,
                 Why::Back => Phase::RollingBack,
-                Why::Asked | Why::Policy | Why::WrongBoot => Phase::ShuttingDown,
+                Why::Asked | Why::Policy | Why::WrongBoot(_) => Phase::ShuttingDown,
             },
         }
     }

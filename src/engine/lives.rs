@@ -1,6 +1,7 @@
 //! Short lives of a device, told as tables: what comes in, what goes out.
 
 mod boots;
+mod plans;
 mod recovery;
 mod requests;
 mod updates;

@@ -62,19 +62,25 @@ impl Engine {
     fn tell_and_leave(&mut self, thought: &mut Thought) {
         let wanted = self.wanted_boot();
         let Course::Departing(departure) = &self.course else { return };
-        let (asked, then) = (departure.why == Why::Asked, departure.then);
-        if !asked && self.loader.has_failed() && matches!(departure.why, Why::Try(_)) {
-            let detail = "the boot loader could not be told to try it";
-            return self.fail_departure(detail.into(), thought);
+        let (why, then) = (departure.why.clone(), departure.then);
+        let told = self.loader.is(&wanted);
+        match why {
+            Why::Try(_) if told => {}
+            Why::Try(_) if self.loader.has_failed() => {
+                return self.fail_departure("the boot loader could not be told to try it".into(), thought);
+            }
+            // That this start is counted must be on disk, or boots that go wrong never end. Where that cannot be, it runs here.
+            Why::WrongBoot(committed) if self.disk.is_dirty() && !thought.may_decide() => {
+                return self.start_walk(&committed, thought);
+            }
+            // Whatever else is decided is on disk, or will be decided likewise by the next boot; and a boot loader that cannot
+            // be told must not leave a device on which nothing runs.
+            Why::Back | Why::WrongBoot(_) if told || self.loader.has_failed() => {}
+            Why::Asked | Why::Policy => {}
+            Why::Try(_) | Why::Back | Why::WrongBoot(_) => return,
         }
-        if !asked && !self.loader.is(&wanted) {
-            return;
-        }
-        match (self.disk.is_dirty(), thought.may_decide()) {
-            (true, true) => thought.decided(),
-            // An orderly end does not wait for a broken disk; everything else does.
-            (true, false) if !asked => return,
-            (true | false, _) => {}
+        if self.disk.is_dirty() && thought.may_decide() {
+            thought.decided();
         }
         thought.act(Action::Leave(then));
         let until = thought.now + self.settings.effect_deadline;

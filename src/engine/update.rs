@@ -157,16 +157,22 @@ impl Engine {
         &self,
         target: Result<Arc<Revision>, Failure>,
         fallback: Result<Arc<Revision>, Failure>,
-    ) -> Result<(Arc<Revision>, Arc<Revision>, Needs), Verdict> {
+    ) -> Result<(Arc<Revision>, Option<Arc<Revision>>, Needs), Verdict> {
         let target = target.map_err(|failure| refused(&failure))?;
-        let fallback = fallback.map_err(|failure| Verdict {
-            message: "Internal error",
-            details: vec![format!("the revision to fall back to is not whole: failed to {}", failure.detail)],
-        })?;
         if !target.unsupported().is_empty() {
             let details = target.unsupported().iter().map(ToString::to_string).collect();
             return Err(Verdict { message: "Update aborted", details });
         }
+        let fallback = match fallback {
+            Ok(fallback) => fallback,
+            // Where nothing runs, nothing can be lost.
+            Err(_) if self.current.is_none() => return Ok((target, None, Needs::Restart)),
+            Err(failure) => {
+                let details =
+                    vec![format!("the revision to fall back to is not whole: failed to {}", failure.detail)];
+                return Err(Verdict { message: "Internal error", details });
+            }
+        };
         let plan = plan::diff(&fallback, &target);
         match (&self.settings.reboot_updates, plan.needs) {
             (Err(why), Needs::Reboot) => {
@@ -174,14 +180,14 @@ impl Engine {
                 details.extend(plan.reboot_because);
                 Err(Verdict { message: "Update aborted", details })
             }
-            (_, needs) => Ok((target, fallback, needs)),
+            (_, needs) => Ok((target, Some(fallback), needs)),
         }
     }
 
     fn begin(
         &mut self,
         target: &Arc<Revision>,
-        fallback: Arc<Revision>,
+        fallback: Option<Arc<Revision>>,
         needs: Needs,
         thought: &mut Thought,
     ) {
@@ -197,7 +203,10 @@ impl Engine {
             interruptions: before.map_or(0, |failure| failure.interruptions),
         });
         thought.decided();
-        let back = if self.current.is_some() { Back::InPlace(fallback) } else { Back::ToNothing };
+        let back = match fallback.filter(|_| self.current.is_some()) {
+            Some(fallback) => Back::InPlace(fallback),
+            None => Back::ToNothing,
+        };
         match kind {
             TrialKind::Restart => {
                 let message = "Transitioning to new revision without rebooting";

@@ -229,3 +229,60 @@ fn durable_wins_where_the_boot_loader_was_not_told() {
     assert_eq!(device.boot, Some(BootVars { committed: rev("locals/x"), candidate: None }));
     assert_eq!(device.engine.report().revision, Some(rev("locals/x")));
 }
+
+#[test]
+fn where_nothing_is_whole_another_revision_can_still_be_brought_in() {
+    let mut device = Device::new(&[revision("locals/x", &["a"], &[("one", "", 1)])]);
+    device.boot().run("locals/x").pass(30.0);
+    assert_eq!(device.disk.committed, rev("locals/x"));
+    assert_eq!((device.status("one"), device.engine.phase()), (Status::Started, Phase::Running));
+}
+
+/// The agent fell back while the other revision's base runs, as after a cut before the boot loader was told.
+fn booted_wrong() -> Device {
+    let mut device = device();
+    device.disk.committed = rev("locals/x");
+    device.power_cut();
+    device
+}
+
+#[test]
+fn another_base_than_the_committed_one_is_left_once_the_boot_loader_knows() {
+    let mut device = booted_wrong();
+    assert_eq!(device.told_of(&["boot", "start ", "leave"]), ["boot locals/x", "leave Restart"]);
+    device.power_cut();
+    assert_eq!(device.engine.report().revision, Some(rev("locals/x")));
+    assert_eq!(device.status("one"), Status::Started);
+}
+
+#[test]
+fn boots_that_stay_wrong_end_with_everything_running() {
+    let mut device = booted_wrong();
+    let mut boots = 0;
+    while device.left.is_some() {
+        boots += 1;
+        assert!(boots < 10, "no end of boots");
+        device.boot = Some(BootVars { committed: rev("0"), candidate: None });
+        device.power_cut();
+    }
+    assert!(device.engine.phase() == Phase::Running || device.engine.phase() == Phase::OnlyAnswering);
+}
+
+#[test]
+fn a_wrong_boot_on_a_full_disk_runs_what_is_committed_where_it_is() {
+    let mut device = device();
+    device.disk.committed = rev("locals/x");
+    device.full = true;
+    device.failing.insert("boot", FailureKind::Denied);
+    device.power_cut();
+    assert_eq!((device.status("one"), device.left), (Status::Started, None));
+}
+
+#[test]
+fn going_back_does_not_wait_for_a_boot_loader_that_fails() {
+    let mut device = device();
+    device.run("locals/x").boot().told();
+    device.failing.insert("boot", FailureKind::Denied);
+    device.boot_as(BootedAs::Trying(rev("locals/x")));
+    assert_eq!(device.left, Some(AfterShutdown::Restart));
+}

@@ -127,3 +127,34 @@ fn shutdown_stops_the_last_group_first_and_nothing_starts_again() {
     let told = device.told_of(&["ask", "force", "start", "unmount", "leave"]);
     assert_eq!(told, ["ask two 2", "force two 2", "unmount two 2", "unmount one 1", "leave End"]);
 }
+
+#[test]
+fn a_container_that_cannot_be_ended_never_gets_a_second_life() {
+    let mut device = device();
+    device.silent.extend(["ask", "force"]);
+    device.control("one", Control::Restart).pass(500.0);
+    assert_eq!(device.status("one"), Status::Stopping);
+    assert!(device.told_of(&["force one"]).len() > 3);
+    device.exits("one", Exit::Signal(9));
+    assert_eq!(device.status("one"), Status::Started);
+}
+
+#[test]
+fn leaving_that_fails_is_tried_again() {
+    let mut device = device();
+    device.failing.insert("leave", FailureKind::Denied);
+    device.ask(Request::ShutDown { then: AfterShutdown::PowerOff });
+    device.pass(200.0);
+    assert_eq!(device.told_of(&["leave PowerOff", "start "]).len(), 4);
+    device.failing.clear();
+    device.pass(61.0);
+    assert_eq!(device.left, Some(AfterShutdown::PowerOff));
+}
+
+#[test]
+fn a_step_that_cannot_be_stored_is_refused_with_the_reason() {
+    let mut device = device();
+    device.failing.insert("install", FailureKind::NoSpace);
+    device.ask(Request::Post { revision: rev("locals/y") });
+    assert_eq!(device.last_reply(), "reply refused: failed to do it");
+}
