@@ -34,6 +34,14 @@ pub(crate) enum Lasting {
     No,
 }
 
+/// A revision that can be tried.
+struct Triable {
+    target: Arc<Revision>,
+    /// What comes back if it fails; nothing where nothing runs and nothing is whole.
+    fallback: Option<Arc<Revision>>,
+    needs: Needs,
+}
+
 /// Why an update is not tried, or does not go on.
 pub(crate) struct Verdict {
     pub(crate) message: &'static str,
@@ -142,7 +150,7 @@ impl Engine {
         }
         let (revision, target, fallback) = (revision.clone(), target.clone(), fallback.clone());
         match self.judge_revisions(target, fallback) {
-            Ok((target, fallback, needs)) => self.begin(&target, fallback, needs, thought),
+            Ok(triable) => self.begin(triable, thought),
             Err(verdict) => {
                 let Verdict { message, details } = verdict;
                 self.say(&revision, UpdateStatus::WontGo, message, &details, Lasting::Yes, thought);
@@ -157,7 +165,7 @@ impl Engine {
         &self,
         target: Result<Arc<Revision>, Failure>,
         fallback: Result<Arc<Revision>, Failure>,
-    ) -> Result<(Arc<Revision>, Option<Arc<Revision>>, Needs), Verdict> {
+    ) -> Result<Triable, Verdict> {
         let target = target.map_err(|failure| refused(&failure))?;
         if !target.unsupported().is_empty() {
             let details = target.unsupported().iter().map(ToString::to_string).collect();
@@ -166,7 +174,9 @@ impl Engine {
         let fallback = match fallback {
             Ok(fallback) => fallback,
             // Where nothing runs, nothing can be lost.
-            Err(_) if self.current.is_none() => return Ok((target, None, Needs::Restart)),
+            Err(_) if self.current.is_none() => {
+                return Ok(Triable { target, fallback: None, needs: Needs::Restart });
+            }
             Err(failure) => {
                 let details =
                     vec![format!("the revision to fall back to is not whole: failed to {}", failure.detail)];
@@ -180,17 +190,12 @@ impl Engine {
                 details.extend(plan.reboot_because);
                 Err(Verdict { message: "Update aborted", details })
             }
-            (_, needs) => Ok((target, Some(fallback), needs)),
+            (_, needs) => Ok(Triable { target, fallback: Some(fallback), needs }),
         }
     }
 
-    fn begin(
-        &mut self,
-        target: &Arc<Revision>,
-        fallback: Option<Arc<Revision>>,
-        needs: Needs,
-        thought: &mut Thought,
-    ) {
+    fn begin(&mut self, triable: Triable, thought: &mut Thought) {
+        let Triable { target, fallback, needs } = triable;
         let revision = target.id().clone();
         let kind = if needs == Needs::Reboot { TrialKind::Reboot } else { TrialKind::Restart };
         let durable = self.disk.change();
@@ -212,7 +217,7 @@ impl Engine {
                 let message = "Transitioning to new revision without rebooting";
                 self.say(&revision, UpdateStatus::InProgress, message, &[], Lasting::Yes, thought);
                 self.go(Course::Trying { back, stage: TryStage::Transitioning }, message, thought);
-                self.turn_to(Some(target), thought);
+                self.turn_to(Some(&target), thought);
             }
             TrialKind::Reboot => {
                 self.say(&revision, UpdateStatus::InProgress, "Rebooting", &[], Lasting::Yes, thought);
