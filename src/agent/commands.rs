@@ -29,7 +29,7 @@ pub struct RunOptions {
 }
 
 /// Options of `goalpost demo`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DemoOptions {
     /// What becomes of the device when the show is over.
     pub afterwards: Afterwards,
@@ -97,6 +97,7 @@ fn demo(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
 }
 
 /// An option of `run` that takes a value.
+#[derive(Clone, Copy)]
 enum RunOption {
     Config,
     Setting(&'static str),

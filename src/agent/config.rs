@@ -1,11 +1,13 @@
 //! What the device is configured to: a small TOML file, then the environment, then the command line, each over the former.
 
+use std::ffi::OsString;
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use engine::Settings;
 use model::recovery::Role;
+use model::revision::Defaults;
 use toml::de::{DeTable, DeValue};
 
 /// Read when `--config` names no other; it may be absent.
@@ -32,6 +34,8 @@ pub struct Config {
     pub gc_age: Duration,
     /// Group id that may use the host socket, beside its owner.
     pub socket_group: Option<u32>,
+    /// The command line that starts this agent over: the program's name first.
+    pub start_over_as: Vec<OsString>,
 }
 
 /// What a decided reboot or power-off does.
@@ -228,11 +232,22 @@ impl Default for Config {
             logs: LogLimits { file_bytes: 1 << 20, files: 2, rate: 256 << 10 },
             gc_age: Duration::from_secs(7 * 24 * 3600),
             socket_group: None,
+            start_over_as: Vec::new(),
         }
     }
 }
 
 impl Config {
+    /// Where the journal is written.
+    pub fn journal_folder(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+
+    /// What parsing a state goes by.
+    pub fn defaults(&self) -> Defaults {
+        Defaults { role_when_absent: self.default_role }
+    }
+
     /// From a file (`None`: the default one, if it is there), the environment, then `arguments` (key and value).
     ///
     /// # Errors

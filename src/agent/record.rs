@@ -12,27 +12,27 @@ use serde::{Deserialize, Serialize};
 
 /// The folder of the runtime record.
 #[derive(Debug, Clone)]
-pub struct Record {
+pub(crate) struct Record {
     folder: PathBuf,
 }
 
 /// One life, as far as it got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Life {
+pub(crate) struct Life {
     /// Whose.
-    pub container: ContainerName,
+    pub(crate) container: ContainerName,
     /// Which.
-    pub generation: Generation,
+    pub(crate) generation: Generation,
     /// Of which revision.
-    pub revision: RevisionId,
+    pub(crate) revision: RevisionId,
     /// How far it got.
-    pub stage: Stage,
+    pub(crate) stage: Stage,
 }
 
 /// How far a life got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Stage {
+pub(crate) enum Stage {
     /// Its process may exist.
     Starting,
     /// Its first process: a number and a start time, which together are never used twice in a boot.
@@ -48,7 +48,7 @@ pub enum Stage {
 
 impl Stage {
     /// Of a process that runs.
-    pub fn running(pid: u32, started: StartTime) -> Stage {
+    pub(crate) fn running(pid: u32, started: StartTime) -> Stage {
         Stage::Running { pid, started: started.0 }
     }
 }
@@ -58,7 +58,7 @@ impl Record {
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn open(run_dir: &Path) -> io::Result<Record> {
+    pub(crate) fn open(run_dir: &Path) -> io::Result<Record> {
         let folder = run_dir.join("lives");
         std::fs::create_dir_all(&folder)?;
         Ok(Record { folder })
@@ -68,7 +68,7 @@ impl Record {
     ///
     /// # Errors
     /// It cannot be written; the former note is still there.
-    pub fn write(&self, life: &Life) -> io::Result<()> {
+    pub(crate) fn write(&self, life: &Life) -> io::Result<()> {
         let name = self.folder.join(format!("{}.json", life.container));
         let temporary = self.folder.join(format!(".{}", life.container));
         // No fsync: neither the record nor a life outlives the machine's boot.
@@ -81,7 +81,7 @@ impl Record {
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub fn read(&self) -> io::Result<Vec<Life>> {
+    pub(crate) fn read(&self) -> io::Result<Vec<Life>> {
         let mut lives = Vec::new();
         for entry in std::fs::read_dir(&self.folder)? {
             let path = entry?.path();
@@ -113,6 +113,9 @@ mod tests {
         record.write(&life("b", 1, Stage::running(7, StartTime(9)))).unwrap();
         std::fs::write(folder.path().join("lives/c.json"), "{\"cont").unwrap();
         let read = record.read().unwrap();
-        assert_eq!(read, [life("b", 1, Stage::Running { pid: 7, started: 9 }), life("a", 2, Stage::Starting)]);
+        assert_eq!(
+            read,
+            [life("b", 1, Stage::Running { pid: 7, started: 9 }), life("a", 2, Stage::Starting)]
+        );
     }
 }

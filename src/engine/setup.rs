@@ -203,18 +203,18 @@ fn root(container: &Container, context: &Context) -> Option<Tree> {
     let places = &context.places;
     let name = container.name.as_str();
     let conf = container.conf.as_deref()?;
-    let own_layer = || {
-        let storage = container.run.writable_layer()?;
-        Some(upper_of(&format!("/volumes/{name}/{}/upper", storage.key), context))
-    };
     let (mut lower, upper): (Vec<Place>, _) = match &conf.rootfs {
         Some(Rootfs::Overlay { lower, upper }) => {
             (lower.iter().map(|path| places.of_conf(path)).collect(), Some(upper_of(upper, context)))
         }
-        Some(Rootfs::Folder(path)) => (vec![places.of_conf(path)], own_layer()),
+        Some(Rootfs::Folder(path)) => (vec![places.of_conf(path)], None),
         None => {
             let image = Place::of_device(places.volume(name, &container.run.root.as_ref()?.file));
-            (vec![image], own_layer())
+            let layer = container
+                .run
+                .writable_layer()
+                .map(|storage| format!("/volumes/{name}/{}/upper", storage.key));
+            (vec![image], layer.map(|path| upper_of(&path, context)))
         }
     };
     let config = format!("_config/{name}/");

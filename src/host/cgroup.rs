@@ -123,6 +123,17 @@ impl Cgroups {
         }
     }
 
+    /// Removes a container's group, if there is one. Everything in it must have ended.
+    ///
+    /// # Errors
+    /// All it met.
+    pub fn remove_one(&self, container: &str) -> Result<(), Vec<HostError>> {
+        let folder = self.path(container);
+        let mut errors = remove_below(&folder);
+        remove_folder(&folder, &mut errors);
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
     /// Ends everything in every container's group and removes them.
     ///
     /// # Errors

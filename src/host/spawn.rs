@@ -187,6 +187,11 @@ impl Launcher {
 }
 
 impl Pending {
+    /// The process, once it was made: it can be ended before its program runs.
+    pub fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+
     /// What became of the start: `None` until the descriptor is readable again. After an error nothing of the container is left.
     pub fn advance(&mut self) -> Option<Result<Spawned, HostError>> {
         self.take_in(Wait::No)

@@ -2,20 +2,33 @@
 
 use std::time::Duration;
 
+use model::report::{DeviceReport, Phase};
 use sd_notify::NotifyState;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 /// A systemd, or whoever set NOTIFY_SOCKET; without one, every word goes nowhere.
 #[derive(Debug)]
 pub struct Supervisor {
+    listening: Listening,
     status: String,
     watchdog: Option<Interval>,
+}
+
+/// Whether anybody wants to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Listening {
+    Yes,
+    No,
 }
 
 impl Supervisor {
     /// Reads from the environment whether anybody wants to know, and whether as a watchdog.
     pub fn from_environment() -> Supervisor {
-        Supervisor { status: String::new(), watchdog: sd_notify::watchdog_enabled().map(half_of) }
+        let listening = match std::env::var_os("NOTIFY_SOCKET") {
+            Some(_) => Listening::Yes,
+            None => Listening::No,
+        };
+        Supervisor { listening, status: String::new(), watchdog: sd_notify::watchdog_enabled().map(half_of) }
     }
 
     /// The agent answers its sockets.
@@ -23,17 +36,26 @@ impl Supervisor {
         tell(&[NotifyState::Ready]);
     }
 
-    /// One line of what the device is doing; told only when it changed.
-    pub fn status(&mut self, line: String) {
-        if line != self.status {
-            tell(&[NotifyState::Status(&line)]);
-            self.status = line;
+    /// One line of what the device is doing, and that the orderly stop has begun; told only when it changed.
+    pub fn follow(&mut self, report: &DeviceReport) {
+        if let Listening::No = self.listening {
+            return;
         }
-    }
-
-    /// The orderly stop has begun.
-    pub fn stopping(&self) {
-        tell(&[NotifyState::Stopping]);
+        let line = describe(report);
+        if line == self.status {
+            return;
+        }
+        match report.phase {
+            Phase::ShuttingDown => tell(&[NotifyState::Stopping, NotifyState::Status(&line)]),
+            Phase::Booting
+            | Phase::Running
+            | Phase::Verifying
+            | Phase::Trying
+            | Phase::Testing
+            | Phase::RollingBack
+            | Phase::OnlyAnswering => tell(&[NotifyState::Status(&line)]),
+        }
+        self.status = line;
     }
 
     /// Waits until the watchdog wants a sign of life; for ever if there is none. Cancel-safe.
@@ -49,6 +71,14 @@ impl Supervisor {
     /// The loop is alive.
     pub fn alive(&self) {
         tell(&[NotifyState::Watchdog]);
+    }
+}
+
+fn describe(report: &DeviceReport) -> String {
+    let revision = report.revision.as_ref().map_or("no revision".to_owned(), |id| format!("revision {id}"));
+    match report.status {
+        Some(status) => format!("{revision}, {:?}, {status}", report.phase),
+        None => format!("{revision}, {:?}", report.phase),
     }
 }
 

@@ -129,23 +129,3 @@ fn line_stamp() -> String {
     let boot = since_boot();
     format!("{} [{}.{:06}] ", stamp(SystemTime::now()), boot.as_secs(), boot.subsec_micros())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_quiet_container_costs_at_most_two_kilobytes() {
-        let root = tempfile::tempdir().unwrap();
-        let store = Arc::new(crate::store::Store::open(root.path()).unwrap());
-        let limits = crate::config::LogLimits { file_bytes: 1, files: 1, rate: 1 };
-        let logs = Logs::new(store, limits).unwrap();
-        let source = logs.source(&"app".parse().unwrap());
-        let (output, _input) = std::io::pipe().unwrap();
-        let capture = Capture::new(logs, source, "logs/0/app".into(), output.into()).unwrap();
-        // What the runtime adds to a task and to a descriptor.
-        const RUNTIME: usize = 128 + 256;
-        let cost = size_of_val(&capture.run()) + size_of::<Source>() + RUNTIME;
-        assert!(cost <= 2048, "{cost}");
-    }
-}

@@ -1,0 +1,201 @@
+//! Actions into the world: each begins without waiting, and ends in the report that it names.
+
+mod boot;
+mod control;
+mod launches;
+pub(crate) mod leave;
+mod life;
+mod mount;
+mod place;
+mod start;
+mod steps;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use engine::{Action, Event, Report, StopHow};
+use model::ids::{ContainerName, Generation, RevisionId};
+use model::report::Failure;
+use model::revision::Revision;
+use tokio::sync::mpsc;
+
+use crate::api::Backend;
+use crate::boot::selfexec::SelfExec;
+use crate::config::Config;
+use crate::logs::Logs;
+use crate::record::Record;
+use crate::store::Store;
+
+pub(crate) use self::launches::Launches;
+pub(crate) use self::life::Alive;
+use self::mount::Mounts;
+pub(crate) use self::place::Device;
+
+/// Begins actions. Owned by the loop, so that what it remembers needs no lock.
+#[derive(Debug)]
+pub(crate) struct Effects {
+    world: Arc<World>,
+    events: mpsc::Sender<Event>,
+    lives: BTreeMap<(ContainerName, Generation), mpsc::Sender<StopHow>>,
+    mounts: Mounts,
+}
+
+/// What effects act on.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) config: Config,
+    pub(crate) store: Arc<Store>,
+    pub(crate) launcher: Launches,
+    pub(crate) device: Device,
+    pub(crate) loader: SelfExec,
+    pub(crate) record: Record,
+    pub(crate) logs: Arc<Logs>,
+    pub(crate) backend: Arc<Backend>,
+    pub(crate) revisions: Revisions,
+    /// Held for as long as the agent lives.
+    pub(crate) _lock: File,
+}
+
+/// The parsed revisions that something may still be mounted or started from.
+#[derive(Debug, Default)]
+pub(crate) struct Revisions(Mutex<BTreeMap<RevisionId, Arc<Revision>>>);
+
+impl Revisions {
+    /// Remembers a revision as it was verified.
+    pub(crate) fn keep(&self, revision: &Arc<Revision>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(revision.id().clone(), Arc::clone(revision));
+    }
+
+    /// A name may get new content.
+    fn forget(&self, revision: &RevisionId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(revision);
+    }
+
+    fn find(&self, revision: &RevisionId) -> Option<Arc<Revision>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(revision).cloned()
+    }
+}
+
+impl World {
+    /// A revision as it was verified or, after that, as it lies in the store.
+    fn revision(&self, revision: &RevisionId) -> Result<Arc<Revision>, Failure> {
+        if let Some(found) = self.revisions.find(revision) {
+            return Ok(found);
+        }
+        let loaded = self.store.load_revision(revision)?;
+        self.revisions.keep(&loaded);
+        Ok(loaded)
+    }
+}
+
+impl Effects {
+    pub(crate) fn new(world: Arc<World>, events: mpsc::Sender<Event>) -> Effects {
+        Effects { world, events, lives: BTreeMap::new(), mounts: Mounts::default() }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.world.config
+    }
+
+    pub(crate) fn journal_folder(&self) -> PathBuf {
+        self.world.config.journal_folder()
+    }
+
+    /// Ends what former starts left that never got as far as a process number.
+    pub(crate) fn end(&self, cut_off: &[ContainerName]) {
+        for container in cut_off {
+            if let Err(error) = place::kill_group(&self.world.device, container) {
+                log::warn!("op=end-cut-off-start container={container} error={error:?}");
+            }
+        }
+    }
+
+    /// Watches the lives that a former agent left.
+    pub(crate) fn adopt(&mut self, alive: Vec<Alive>) {
+        for life in alive {
+            let (stop, stops) = mpsc::channel(life::STOPS);
+            self.lives.insert((life.note.container.clone(), life.note.generation), stop);
+            tokio::spawn(life::watch_adopted(Arc::clone(&self.world), self.events.clone(), life, stops));
+        }
+    }
+
+    /// Begins an action that needs nothing but itself. Replies and leaving are the loop's own.
+    pub(crate) fn begin(&mut self, action: Action) {
+        match action {
+            Action::Mount { container, revision, generation } => self.mount(container, revision, generation),
+            Action::Unmount { container, generation } => self.unmount(container, generation),
+            Action::Start { container, revision, generation } => self.start(container, revision, generation),
+            Action::Stop { container, generation, how } => self.stop(container, generation, how),
+            Action::Verify { revision } => self.blocking(move |world| steps::verify(world, revision)),
+            Action::SetBoot(vars) => self.blocking(move |world| boot::set(world, &vars)),
+            Action::WriteProgress { revision, progress } => {
+                self.blocking(move |world| steps::write_progress(world, revision, &progress));
+            }
+            Action::Collect { keep } => self.blocking(move |world| steps::collect(world, keep)),
+            Action::Install { .. } | Action::Reply { .. } | Action::Leave(_) => {
+                log::error!("op=begin error=\"this action is the loop's own\"");
+            }
+        }
+    }
+
+    /// Installs a step that is staged; one without bytes was never posted.
+    pub(crate) fn install(&self, revision: RevisionId, state: Option<Arc<[u8]>>) {
+        self.blocking(move |world| steps::install(world, revision, state.as_deref()));
+    }
+
+    fn mount(&mut self, container: ContainerName, revision: RevisionId, generation: Generation) {
+        let (world, events) = (Arc::clone(&self.world), self.events.clone());
+        let plan = self.mounts.plan(&world, &container, &revision, generation);
+        tokio::spawn(async move {
+            let outcome = match plan {
+                Ok(plan) => mount::make(&world, &plan).await,
+                Err(failure) => Err(failure),
+            };
+            let _ = events.send(Event::Report(Report::Mounted { container, generation, outcome })).await;
+        });
+    }
+
+    fn unmount(&mut self, container: ContainerName, generation: Generation) {
+        let (world, events) = (Arc::clone(&self.world), self.events.clone());
+        let plan = self.mounts.take(&container, generation);
+        tokio::spawn(async move {
+            let outcome = match plan {
+                Some(plan) => mount::take_away(&world, &plan).await,
+                None => Ok(()),
+            };
+            let _ = events.send(Event::Report(Report::Unmounted { container, generation, outcome })).await;
+        });
+    }
+
+    fn start(&mut self, container: ContainerName, revision: RevisionId, generation: Generation) {
+        let (stop, stops) = mpsc::channel(life::STOPS);
+        self.lives.retain(|_, stop| !stop.is_closed());
+        self.lives.insert((container.clone(), generation), stop);
+        let order = start::Order { container, revision, generation };
+        tokio::spawn(life::live(Arc::clone(&self.world), self.events.clone(), order, stops));
+    }
+
+    /// A life that is not there any more needs no stop: its exit is on its way.
+    fn stop(&mut self, container: ContainerName, generation: Generation, how: StopHow) {
+        if let Some(stop) = self.lives.get(&(container, generation)) {
+            // Full: a stop is waiting to be carried out already, and asking twice is asking once.
+            let _ = stop.try_send(how);
+        }
+    }
+
+    /// On a blocking thread, of which there are few and which end when they idle.
+    fn blocking(&self, effect: impl FnOnce(&World) -> Report + Send + 'static) {
+        let (world, events) = (Arc::clone(&self.world), self.events.clone());
+        tokio::spawn(async move {
+            match tokio::task::spawn_blocking(move || effect(&world)).await {
+                Ok(report) => {
+                    let _ = events.send(Event::Report(report)).await;
+                }
+                Err(error) => log::error!("op=effect error={error:?}"),
+            }
+        });
+    }
+}

@@ -1,0 +1,191 @@
+//! One life of a container: a task from its start to its end, which carries out the stops that come in between.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use engine::{Event, Report, StopHow};
+use host::HostError;
+use host::process::{Ending, Process};
+use model::report::{Exit, Failure, FailureKind};
+use nix::sys::signal::Signal;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+
+use super::start::{self, Order, Running};
+use super::{World, place};
+use crate::inputs::descriptor::awaited;
+use crate::record::{Life, Stage};
+
+/// Stops that may wait for a life: one that asks, one that forces.
+pub(super) const STOPS: usize = 2;
+
+/// A life of a former agent, found again.
+#[derive(Debug)]
+pub(crate) struct Alive {
+    /// Its note in the runtime record.
+    pub(crate) note: Life,
+    /// Its first process.
+    pub(crate) process: Process,
+}
+
+/// Whom a life reports to.
+struct Reporter {
+    world: Arc<World>,
+    events: mpsc::Sender<Event>,
+    note: Life,
+}
+
+/// Starts a container and stays with it until nothing of it is left.
+pub(super) async fn live(
+    world: Arc<World>,
+    events: mpsc::Sender<Event>,
+    order: Order,
+    mut stops: mpsc::Receiver<StopHow>,
+) {
+    let note = Life {
+        container: order.container.clone(),
+        generation: order.generation,
+        revision: order.revision.clone(),
+        stage: Stage::Starting,
+    };
+    let mut reporter = Reporter { world, events, note };
+    match begin(&mut reporter, &order, &mut stops).await {
+        Ok(running) => {
+            reporter.started(Ok(running.process.pid())).await;
+            let exit = reporter.watch(&running.process, &mut stops, running.halt()).await;
+            running.clean_up(&reporter.note.container).await;
+            reporter.exited(exit).await;
+        }
+        Err(failure) => {
+            reporter.write(Stage::Ended);
+            reporter.started(Err(failure)).await;
+        }
+    }
+}
+
+/// Watches a life that a former agent started. Its program is not our child: its exit status is unknown.
+pub(super) async fn watch_adopted(
+    world: Arc<World>,
+    events: mpsc::Sender<Event>,
+    alive: Alive,
+    mut stops: mpsc::Receiver<StopHow>,
+) {
+    let reporter = Reporter { world, events, note: alive.note };
+    let halt = place::halt_signal_of(&reporter.world, &reporter.note.container, &reporter.note.revision);
+    let exit = reporter.watch(&alive.process, &mut stops, halt).await;
+    start::remove_group(&reporter.world, &reporter.note.container).await;
+    reporter.exited(exit).await;
+}
+
+async fn begin(
+    reporter: &mut Reporter,
+    order: &Order,
+    stops: &mut mpsc::Receiver<StopHow>,
+) -> Result<Running, Failure> {
+    // Noted before the process exists: an agent that is killed in between finds out at its next start.
+    reporter.note_start()?;
+    let mut starting = start::prepare(&reporter.world, order).await?;
+    let spawned = loop {
+        tokio::select! {
+            biased;
+            ended = starting.advance() => break ended,
+            Some(_) = stops.recv() => starting.stop(),
+        }
+    }?;
+    reporter.write(Stage::running(spawned.process.pid(), spawned.process.started()));
+    Ok(starting.run(&reporter.world, order, spawned))
+}
+
+impl Reporter {
+    fn note_start(&mut self) -> Result<(), Failure> {
+        self.note.stage = Stage::Starting;
+        self.world.record.write(&self.note).map_err(|error| {
+            Failure::new(
+                FailureKind::Transient,
+                format!("note the start of {} in the runtime record: {error}", self.note.container),
+            )
+        })
+    }
+
+    /// A note that cannot be written costs the next agent some certainty, not this container its life.
+    fn write(&mut self, stage: Stage) {
+        self.note.stage = stage;
+        if let Err(error) = self.world.record.write(&self.note) {
+            log::warn!("op=note-life container={} error={error:?}", self.note.container);
+        }
+    }
+
+    async fn started(&self, outcome: Result<u32, Failure>) {
+        let (container, generation) = (self.note.container.clone(), self.note.generation);
+        self.report(Event::Report(Report::Started { container, generation, outcome })).await;
+    }
+
+    async fn exited(mut self, exit: Exit) {
+        self.write(Stage::Ended);
+        let (container, generation) = (self.note.container.clone(), self.note.generation);
+        self.report(Event::Exited { container, generation, exit }).await;
+    }
+
+    /// A loop that is not there any more is leaving, and takes no reports.
+    async fn report(&self, event: Event) {
+        let _ = self.events.send(event).await;
+    }
+
+    /// Waits for the end, and carries out stops until then.
+    async fn watch(&self, process: &Process, stops: &mut mpsc::Receiver<StopHow>, halt: u8) -> Exit {
+        let descriptor = match watched(process) {
+            Ok(descriptor) => descriptor,
+            Err(error) => {
+                // Without a way to see its end it must not live.
+                self.stop_failed(&error).await;
+                self.stop(process, StopHow::Force, halt).await;
+                return process.wait_for_end().unwrap_or(Exit::Unknown);
+            }
+        };
+        loop {
+            tokio::select! {
+                biased;
+                exit = ended(&descriptor, process) => return exit,
+                Some(how) = stops.recv() => self.stop(process, how, halt).await,
+            }
+        }
+    }
+
+    async fn stop(&self, process: &Process, how: StopHow, halt: u8) {
+        let signalled = match how {
+            StopHow::Ask => process.signal(halt),
+            StopHow::Force => process.signal(Signal::SIGKILL as u8),
+        };
+        if let Err(error) = signalled {
+            self.stop_failed(&error.failure()).await;
+        }
+    }
+
+    async fn stop_failed(&self, failure: &Failure) {
+        let (container, generation) = (self.note.container.clone(), self.note.generation);
+        self.report(Event::Report(Report::StopFailed { container, generation, failure: failure.clone() }))
+            .await;
+    }
+}
+
+fn watched(process: &Process) -> Result<AsyncFd<OwnedFd>, Failure> {
+    let watch = || awaited(process.as_fd().try_clone_to_owned()?);
+    watch().map_err(|error: std::io::Error| {
+        Failure::new(FailureKind::Transient, format!("watch process {}: {error}", process.pid()))
+    })
+}
+
+/// Waits for the end. Cancel-safe.
+async fn ended(descriptor: &AsyncFd<OwnedFd>, process: &Process) -> Exit {
+    loop {
+        let Ok(mut ready) = descriptor.readable().await else { return std::future::pending().await };
+        match process.ending() {
+            Ok(Ending::Ended(exit)) => return exit,
+            Ok(Ending::Running) => ready.clear_ready(),
+            Err(error) => {
+                log::error!("op=wait error={:?}", HostError::to_string(&error));
+                return Exit::Unknown;
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! A container's own mounts: made once, kept through its recoveries, taken away when it goes.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+
+use host::{HostError, Working};
+use model::ids::{ContainerName, Generation, RevisionId};
+use model::report::{Failure, FailureKind};
+use model::setup::MountStep;
+
+use super::{World, place};
+use crate::inputs::descriptor::awaited;
+
+/// What is mounted, or being mounted: the plan by which it is taken away again.
+#[derive(Debug, Default)]
+pub(super) struct Mounts(BTreeMap<ContainerName, (Generation, Vec<MountStep>)>);
+
+impl Mounts {
+    pub(super) fn plan(
+        &mut self,
+        world: &World,
+        container: &ContainerName,
+        revision: &RevisionId,
+        generation: Generation,
+    ) -> Result<Vec<MountStep>, Failure> {
+        let plan = place::of(world, container, revision)?.mounts()?;
+        self.0.insert(container.clone(), (generation, plan.clone()));
+        Ok(plan)
+    }
+
+    /// `None` if they were never made, or are another generation's by now.
+    pub(super) fn take(
+        &mut self,
+        container: &ContainerName,
+        generation: Generation,
+    ) -> Option<Vec<MountStep>> {
+        match self.0.get(container) {
+            Some((kept, _)) if *kept == generation => self.0.remove(container).map(|(_, plan)| plan),
+            Some(_) | None => None,
+        }
+    }
+}
+
+pub(super) async fn make(world: &World, plan: &[MountStep]) -> Result<(), Failure> {
+    let working = world.launcher.ask(|launcher| launcher.begin_mount(plan));
+    finish(working.map_err(|error| error.failure())?).await
+}
+
+pub(super) async fn take_away(world: &World, plan: &[MountStep]) -> Result<(), Failure> {
+    let working = world.launcher.ask(|launcher| launcher.begin_unmount(plan));
+    finish(working.map_err(|error| error.failure())?).await
+}
+
+async fn finish(mut working: Working) -> Result<(), Failure> {
+    let watch = || awaited(working.as_fd().try_clone_to_owned()?);
+    let descriptor = watch().map_err(|error: std::io::Error| {
+        Failure::new(FailureKind::Transient, format!("wait for the process that mounts: {error}"))
+    })?;
+    loop {
+        if let Some(outcome) = working.advance() {
+            return outcome.map_err(|errors| together(&errors));
+        }
+        let Ok(mut ready) = descriptor.readable().await else { return std::future::pending().await };
+        ready.clear_ready();
+    }
+}
+
+/// The first decides, the rest is told.
+fn together(errors: &[HostError]) -> Failure {
+    let kind = errors.first().map_or(FailureKind::Transient, |error| error.failure().kind);
+    let details: Vec<String> = errors.iter().map(HostError::to_string).collect();
+    Failure::new(kind, details.join("; then failed to "))
+}

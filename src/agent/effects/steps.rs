@@ -1,0 +1,41 @@
+//! Actions on the store: verify, install, write progress, collect.
+
+use std::collections::BTreeSet;
+
+use engine::Report;
+use model::ids::RevisionId;
+use model::progress::Progress;
+use model::report::{Failure, FailureKind};
+
+use super::World;
+use crate::store::Keep;
+
+pub(super) fn verify(world: &World, revision: RevisionId) -> Report {
+    let outcome = world.store.verify(&revision);
+    if let Ok(verified) = &outcome {
+        world.revisions.keep(verified);
+    }
+    Report::Verified { revision, outcome }
+}
+
+pub(super) fn install(world: &World, revision: RevisionId, state: Option<&[u8]>) -> Report {
+    world.revisions.forget(&revision);
+    let outcome = match state {
+        Some(state) => world.store.install(&revision, state),
+        None => Err(Failure::new(
+            FailureKind::Missing,
+            format!("install {revision}: nothing was posted under that name"),
+        )),
+    };
+    Report::Installed { revision, outcome }
+}
+
+pub(super) fn write_progress(world: &World, revision: RevisionId, progress: &Progress) -> Report {
+    let outcome = world.store.write_progress(&revision, progress);
+    Report::ProgressWritten { revision, outcome }
+}
+
+pub(super) fn collect(world: &World, keep: BTreeSet<RevisionId>) -> Report {
+    let keep = Keep { posted: world.config.gc_age, ..Keep::new(keep) };
+    Report::Collected { outcome: world.store.collect(&keep) }
+}

@@ -1,0 +1,250 @@
+//! The loop: take an event, think on a copy, save, swap, publish, act, note.
+//!
+//! ```text
+//! signals, timer, reports, exits, requests ──> Event ──> Engine (a copy) ──> Step
+//!                                                                             │ what must last: saved, synced
+//!      engine := copy <───────────────────────────────────────────────────────┤ (not saved: the copy is dropped,
+//!      report, happenings published <─────────────────────────────────────────┤  Event::SaveFailed is thought instead)
+//!      actions begun as effects, each of which reports <──────────────────────┘
+//! ```
+
+use std::convert::Infallible;
+use std::mem;
+use std::sync::Arc;
+
+use engine::{Action, Engine, Event, Report, Step, Time};
+use model::durable::Durable;
+use model::report::{DeviceReport, Failure, Happening};
+use model::request::{AfterShutdown, Request};
+use tokio::sync::{mpsc, watch};
+
+use crate::ask::Question;
+use crate::effects::Effects;
+use crate::effects::leave::{self, Left};
+use crate::history::History;
+use crate::inputs::clock::{self, Timer};
+use crate::inputs::questions::Questions;
+use crate::inputs::signals::{Asked, Signals};
+use crate::inputs::supervisor::Supervisor;
+use crate::journal::{Entry, Journal, Saved};
+use crate::serving::Serving;
+use crate::store::Store;
+use crate::words::{self, Line};
+
+/// One life of the agent: whatever the loop owns.
+#[derive(Debug)]
+pub struct Agent {
+    pub(crate) engine: Engine,
+    pub(crate) store: Arc<Store>,
+    pub(crate) effects: Effects,
+    pub(crate) report: watch::Sender<Arc<DeviceReport>>,
+    pub(crate) history: Arc<History>,
+    pub(crate) journal: Journal,
+    pub(crate) inputs: Inputs,
+    /// Answers the host socket.
+    pub(crate) _serving: Serving,
+}
+
+/// Whatever the loop waits for.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    pub(crate) signals: Signals,
+    pub(crate) timer: Timer,
+    pub(crate) events: mpsc::Receiver<Event>,
+    pub(crate) asked: mpsc::Receiver<Question>,
+    pub(crate) questions: Questions,
+    pub(crate) supervisor: Supervisor,
+}
+
+impl Agent {
+    /// Lives until an action says to leave.
+    pub async fn live(mut self) {
+        self.step(Event::Booted).await;
+        self.inputs.supervisor.ready();
+        loop {
+            let event = self.inputs.next().await;
+            let leaving = self.step(event).await;
+            if let Some(then) = leaving
+                && let Some(Left) = self.leave(then).await
+            {
+                return;
+            }
+            self.arm();
+        }
+    }
+
+    /// Thinks about one event and begins what follows from it.
+    async fn step(&mut self, event: Event) -> Option<AfterShutdown> {
+        let now = clock::now();
+        let mut thought = self.engine.clone();
+        let step = thought.handle(now, event.clone());
+        let happenings = step.happenings().to_vec();
+        let save = if step.to_save().is_some() { Saved::Yes } else { Saved::Nothing };
+        match self.after_saving(step).await {
+            Ok(actions) => {
+                self.engine = thought;
+                self.conclude(now, &Thought { event, save, happenings, actions })
+            }
+            Err(failure) => {
+                log::error!("op=save-state error={:?}", failure.detail);
+                self.step_unsaved(now, event)
+            }
+        }
+    }
+
+    async fn after_saving(&self, step: Step) -> Result<Vec<Action>, Failure> {
+        step.after_saving(async |durable: &Durable| {
+            let (store, durable) = (Arc::clone(&self.store), durable.clone());
+            let saved = tokio::task::spawn_blocking(move || store.save_durable(&durable)).await;
+            saved.unwrap_or_else(|error| {
+                Err(Failure::new(model::report::FailureKind::Transient, format!("save the state: {error}")))
+            })
+        })
+        .await
+    }
+
+    /// The thought about `event` was thrown away; the engine takes in that it was.
+    fn step_unsaved(&mut self, now: Time, event: Event) -> Option<AfterShutdown> {
+        let event = Event::SaveFailed { event: Box::new(event) };
+        let step = self.engine.handle(now, event.clone());
+        let happenings = step.happenings().to_vec();
+        let actions = without_saving(step);
+        self.conclude(now, &Thought { event, save: Saved::Failed, happenings, actions })
+    }
+
+    /// Publishes, notes, then acts: whoever gets an answer finds in the report what it was answered for.
+    fn conclude(&mut self, now: Time, thought: &Thought) -> Option<AfterShutdown> {
+        self.publish(now, &thought.happenings);
+        thought.log(now);
+        self.journal.add(&Entry {
+            now,
+            event: &thought.event,
+            save: thought.save,
+            happenings: &thought.happenings,
+            actions: &thought.actions,
+        });
+        let mut leaving = None;
+        for action in &thought.actions {
+            match action {
+                Action::Reply { request, reply } => self.inputs.questions.answer(*request, reply.clone()),
+                Action::Leave(then) => leaving = Some(*then),
+                Action::Install { revision, request } => {
+                    self.effects.install(revision.clone(), self.inputs.questions.staged(*request));
+                }
+                Action::Mount { .. }
+                | Action::Unmount { .. }
+                | Action::Start { .. }
+                | Action::Stop { .. }
+                | Action::Verify { .. }
+                | Action::SetBoot(_)
+                | Action::WriteProgress { .. }
+                | Action::Collect { .. } => self.effects.begin(action.clone()),
+            }
+        }
+        leaving
+    }
+
+    fn publish(&mut self, now: Time, happenings: &[Happening]) {
+        let report = self.engine.report();
+        self.inputs.supervisor.follow(&report);
+        self.report.send_if_modified(|published| {
+            let changed = **published != report;
+            if changed {
+                *published = Arc::new(report);
+            }
+            changed
+        });
+        self.history.record(now, happenings);
+    }
+
+    fn arm(&mut self) {
+        let at = self.engine.next_wakeup().map(|wakeup| wakeup.at);
+        if let Err(error) = self.inputs.timer.arm(at) {
+            log::error!("op=arm-timer error={error:?}");
+        }
+    }
+
+    /// Leaves, or tells the engine why not.
+    async fn leave(&mut self, then: AfterShutdown) -> Option<Left> {
+        let folder = self.effects.journal_folder();
+        mem::replace(&mut self.journal, Journal::open(folder)).close().await;
+        match leave::leave(then, self.effects.config()) {
+            Ok(left) => Some(left),
+            Err(failure) => {
+                log::error!("op=leave error={:?}", failure.detail);
+                // A step that fails to leave asks to leave again by a wake-up at the earliest.
+                Box::pin(self.step(Event::Report(Report::LeaveFailed { failure }))).await;
+                None
+            }
+        }
+    }
+}
+
+impl Inputs {
+    /// The next event. Cancel-safe throughout. In this order, so that a flood of requests delays no exit, deadline or sign of
+    /// life; the engine bounds how many of the others there can be.
+    async fn next(&mut self) -> Event {
+        loop {
+            tokio::select! {
+                biased;
+                asked = self.signals.next() => return self.questions.own(shut_down(asked)),
+                () = self.timer.rung() => return Event::Woke,
+                () = self.supervisor.wants_sign_of_life() => self.supervisor.alive(),
+                Some(event) = self.events.recv() => return event,
+                Some(question) = self.asked.recv() => return self.questions.take_in(question),
+            }
+        }
+    }
+}
+
+fn shut_down(asked: Asked) -> Request {
+    let then = match asked {
+        Asked::End => AfterShutdown::End,
+        Asked::Restart => AfterShutdown::Restart,
+    };
+    Request::ShutDown { then }
+}
+
+/// The actions of a step that itself never saves. One that wants to, against its contract, gets none of its actions.
+fn without_saving(step: Step) -> Vec<Action> {
+    if step.to_save().is_some() {
+        log::error!("op=think error=\"a step after a failed save wanted to save\"");
+        return Vec::new();
+    }
+    let mut future = Box::pin(step.after_saving(async |_: &Durable| Ok::<(), Infallible>(())));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(Ok(actions)) => actions,
+        std::task::Poll::Pending => Vec::new(),
+    }
+}
+
+/// One step of the loop, as it is told.
+struct Thought {
+    event: Event,
+    save: Saved,
+    happenings: Vec<Happening>,
+    actions: Vec<Action>,
+}
+
+impl Thought {
+    /// One line: what an operator would tell a colleague is INFO, the rest DEBUG.
+    fn log(&self, now: Time) {
+        let level = if self.happenings.is_empty() { log::Level::Debug } else { log::Level::Info };
+        if !log::log_enabled!(level) {
+            return;
+        }
+        log::log!(
+            level,
+            "t={now} event=[{}] save={} happened=[{}] actions=[{}]",
+            Line(&words::event(&self.event)),
+            self.save.as_str(),
+            lines(self.happenings.iter().map(words::happening)),
+            lines(self.actions.iter().map(words::action)),
+        );
+    }
+}
+
+fn lines(all: impl Iterator<Item = serde_json::Value>) -> String {
+    all.map(|fields| Line(&fields).to_string()).collect::<Vec<_>>().join("; ")
+}
