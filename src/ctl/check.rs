@@ -63,6 +63,7 @@ fn judge(bundle: &Bundle) -> Verdict {
         Ok(revision) => {
             verdict.warnings = revision.warnings().to_vec();
             verdict.unsupported = revision.unsupported().iter().map(ToString::to_string).collect();
+            verdict.notes = model::check::notes(&revision);
         }
         // What did not come along is no mistake: it may be on the device.
         Err(errors) => {
@@ -70,8 +71,8 @@ fn judge(bundle: &Bundle) -> Verdict {
                 errors.iter().filter(|error| !unread.contains_key(&*error.file)).cloned().collect()
         }
     }
-    verdict.notes =
-        unread.into_keys().map(|key| format!("{key}: not checked, its object did not come along")).collect();
+    let unread = unread.into_keys();
+    verdict.notes.extend(unread.map(|key| format!("{key}: not checked, its object did not come along")));
     let sizes = bundle.sizes();
     let absent: BTreeSet<Digest> =
         named_objects(&bundle.state).into_values().filter(|digest| !sizes.contains_key(digest)).collect();

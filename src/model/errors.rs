@@ -130,6 +130,11 @@ impl Findings {
         }
     }
 
+    /// Whether something was found wrong at exactly that place.
+    pub(crate) fn refused_at(&self, file: &str, place: &Place) -> bool {
+        self.errors.iter().any(|error| *error.file == *file && error.place == *place)
+    }
+
     /// Something is odd.
     pub(crate) fn warn(&mut self, file: &str, place: Place, text: impl Into<String>) {
         if self.warnings.len() < Self::MOST {
@@ -144,17 +149,21 @@ impl Findings {
         }
     }
 
-    /// `value` with the warnings and the sentences about what is unsupported, or the errors.
-    pub(crate) fn into_result<T>(
-        self,
-        value: T,
-    ) -> Result<(T, Box<[Warning]>, Box<[Box<str>]>), ParseErrors> {
+    /// What was met beside errors, or the errors.
+    pub(crate) fn finish(self) -> Result<Remarks, ParseErrors> {
         if self.errors.is_empty() {
-            Ok((value, self.warnings.into(), self.unsupported.into()))
+            Ok(Remarks { warnings: self.warnings.into(), unsupported: self.unsupported.into() })
         } else {
             Err(ParseErrors(self.errors.into()))
         }
     }
+}
+
+/// What was met beside errors.
+#[derive(Debug)]
+pub(crate) struct Remarks {
+    pub(crate) warnings: Box<[Warning]>,
+    pub(crate) unsupported: Box<[Box<str>]>,
 }
 
 /// Quoted for a message, cut where it is long.

@@ -9,6 +9,7 @@ extern crate alloc;
 
 pub mod boot;
 pub mod canonical;
+pub mod check;
 pub mod device;
 pub mod durable;
 pub mod errors;

@@ -401,6 +401,30 @@ pub struct Profiles {
     pub selinux: Option<Box<str>>,
 }
 
+impl LxcConf {
+    /// Every path of the device that it names: layers of the root, sources of mounts.
+    pub fn device_paths(&self) -> impl Iterator<Item = &str> {
+        let (lower, upper): (&[Box<str>], _) = match &self.rootfs {
+            Some(Rootfs::Overlay { lower, upper }) => (lower, Some(upper)),
+            Some(Rootfs::Folder(path)) => (core::slice::from_ref(path), None),
+            None => (&[], None),
+        };
+        let mounts = self.mounts.iter().flat_map(|mount| mount.device_paths());
+        lower.iter().chain(upper).map(|path| &**path).chain(mounts)
+    }
+}
+
+impl MountEntry {
+    fn device_paths(&self) -> impl Iterator<Item = &str> {
+        let (source, lower, upper): (_, &[Box<str>], _) = match &self.kind {
+            MountKind::Bind | MountKind::RecursiveBind => (Some(&self.source), &[], None),
+            MountKind::Overlay { lower, upper, work: _ } => (None, lower, upper.as_ref()),
+            MountKind::FileSystem(_) => (None, &[], None),
+        };
+        source.into_iter().chain(lower).chain(upper).map(|path| &**path)
+    }
+}
+
 impl Default for LxcConf {
     fn default() -> LxcConf {
         LxcConf {

@@ -1,10 +1,13 @@
 //! The parsers of a state's files: JSON or lines in, the types of the model out.
 
-pub(crate) mod conf;
-pub(crate) mod fields;
-pub(crate) mod groups;
+mod bsp;
+mod conf;
+mod device;
+mod fields;
+mod groups;
 mod mounts;
 mod network;
-pub(crate) mod run;
+mod run;
+mod signature;
 pub(crate) mod state;
 mod words;

@@ -93,3 +93,13 @@ pub enum Role {
     /// Signals about itself only.
     Nobody,
 }
+
+impl Role {
+    /// As the field writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Mgmt => "mgmt",
+            Role::Nobody => "nobody",
+        }
+    }
+}

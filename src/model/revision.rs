@@ -101,6 +101,14 @@ impl Default for Defaults {
 /// sentence that reads well after "failed to".
 pub type ObjectReader<'a> = &'a mut dyn FnMut(&str, &Digest) -> Result<Vec<u8>, String>;
 
+impl Container {
+    /// Whether `/volumes/<its name>/<volume>` is something.
+    pub(crate) fn has_volume(&self, volume: &str) -> bool {
+        self.run.root.iter().chain(&self.run.volumes).any(|image| &*image.file == volume)
+            || self.run.storage.iter().any(|storage| &*storage.key == volume)
+    }
+}
+
 impl Revision {
     /// Parses a state. `object` is asked for those files that parsing needs (`lxc.container.conf`, `run.json` where it is an
     /// object), not for images.

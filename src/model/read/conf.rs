@@ -2,6 +2,7 @@
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -28,7 +29,7 @@ const KNOWN: &str = "a key that is known: lxc.rootfs.path, lxc.init.cmd, .cwd, .
 /// One `key = value`.
 pub(crate) struct Line<'t> {
     file: &'t str,
-    number: u32,
+    pub(crate) number: u32,
     pub(crate) key: &'t str,
     pub(crate) value: &'t str,
 }
@@ -154,10 +155,13 @@ struct Draft {
     interfaces: Interfaces,
     limits: Vec<ResourceLimit>,
     profiles: Profiles,
+    /// The last line of each key that `finish` may speak of.
+    lines: BTreeMap<Box<str>, u32>,
 }
 
 impl Draft {
     fn line(&mut self, line: &Line<'_>, findings: &mut Findings) {
+        self.lines.insert(line.key.into(), line.number);
         match line.key {
             "lxc.init.cmd" => self.command(line, findings),
             _ => self.unquoted_line(&unquoted(line), findings),
@@ -275,19 +279,23 @@ impl Draft {
         }
     }
 
+    fn place(&self, key: &str) -> Place {
+        Place::Line { number: self.lines.get(key).copied().unwrap_or(0), key: key.into() }
+    }
+
     fn own_namespaces(&self, file: &str, findings: &mut Findings) -> NamespaceSet {
         match (self.keep, self.clone) {
             (None, None) => NamespaceSet::CONTAINER,
             (Some(kept), None) if kept.contains(Namespace::Mount) => {
                 let allowed = "any namespace but mnt, which is always the container's own";
-                findings.error(file, key_of("lxc.namespace.keep"), "mnt", allowed);
+                findings.error(file, self.place("lxc.namespace.keep"), "mnt", allowed);
                 NamespaceSet::CONTAINER
             }
             (Some(kept), None) => kept.iter().fold(NamespaceSet::CONTAINER, NamespaceSet::without),
             (None, Some(own)) => own.with(Namespace::Mount),
             (Some(_), Some(_)) => {
                 let found = "lxc.namespace.keep as well";
-                findings.error(file, key_of("lxc.namespace.clone"), found, "one of the two");
+                findings.error(file, self.place("lxc.namespace.clone"), found, "one of the two");
                 NamespaceSet::CONTAINER
             }
         }
@@ -299,15 +307,11 @@ impl Draft {
             (Some(dropped), None) => Capabilities::Drop(dropped),
             (None, Some(kept)) => Capabilities::Keep(kept),
             (Some(_), Some(_)) => {
-                findings.error(file, key_of("lxc.cap.keep"), "lxc.cap.drop as well", "one of the two");
+                findings.error(file, self.place("lxc.cap.keep"), "lxc.cap.drop as well", "one of the two");
                 Capabilities::Drop(CapabilitySet::EMPTY)
             }
         }
     }
-}
-
-fn key_of(key: &str) -> Place {
-    Place::Path(key.into())
 }
 
 /// LXC takes one pair of quotes off a value, except that a command must keep them.

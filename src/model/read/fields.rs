@@ -110,7 +110,7 @@ impl<'j> At<'j> {
         match text.parse() {
             Ok(id) => Some(id),
             Err(bad) => {
-                self.refuse(findings, bad.allowed);
+                self.refuse(findings, bad.allowed.trim_start_matches("must be "));
                 None
             }
         }

@@ -1,6 +1,7 @@
 //! Groups of a device, with what a group and a container have in common: goal, restart policy, recovery.
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -8,7 +9,7 @@ use super::fields::At;
 use crate::errors::Findings;
 use crate::goal::StatusGoal;
 use crate::ids::GroupName;
-use crate::json::Json;
+use crate::json::{Json, place_of, push_key};
 use crate::recovery::{AutoRecovery, BackoffPolicy, RecoveryPolicy, RestartPolicy};
 use crate::revision::Group;
 
@@ -24,7 +25,10 @@ pub(crate) fn groups(at: &At<'_>, findings: &mut Findings) -> Box<[Group]> {
     for item in &items {
         let Some(group) = group(item, findings) else { continue };
         if groups.iter().any(|other| other.name == group.name) {
-            item.refuse(findings, alloc::format!("a group whose name is not {} again", group.name));
+            let mut place = item.path.clone();
+            push_key(&mut place, "name");
+            let found = format!("\"{}\" again", group.name);
+            findings.error(item.file, place_of(&place), found, "a name that no group before it has");
         } else {
             groups.push(group);
         }

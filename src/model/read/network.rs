@@ -15,7 +15,9 @@ pub(crate) struct Interfaces(BTreeMap<u32, Draft>);
 
 #[derive(Default)]
 struct Draft {
-    kind: Option<Sort>,
+    /// The first line that speaks of it.
+    line: u32,
+    kind: Given,
     link: Option<Box<str>>,
     up: Option<Up>,
     name: Option<Box<str>>,
@@ -23,7 +25,14 @@ struct Draft {
     gateway: Option<Gateway>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Default)]
+enum Given {
+    #[default]
+    Not,
+    Wrong,
+    As(Sort),
+}
+
 enum Sort {
     Empty,
     None,
@@ -43,9 +52,9 @@ pub(crate) fn interface(
     if !matches!(key, "type" | "link" | "flags" | "name" | "ipv4.address" | "ipv4.gateway") {
         return None;
     }
-    let draft = all.0.entry(number).or_default();
+    let draft = all.0.entry(number).or_insert_with(|| Draft { line: line.number, ..Draft::default() });
     match key {
-        "type" => draft.kind = sort(line, findings),
+        "type" => draft.kind = sort(line, findings).map_or(Given::Wrong, Given::As),
         "link" => draft.link = interface_name(line, findings),
         "flags" => draft.up = flags(line, findings),
         "name" => draft.name = interface_name(line, findings),
@@ -64,24 +73,20 @@ impl Interfaces {
 
 impl Draft {
     fn finish(self, index: u32, file: &str, findings: &mut Findings) -> Option<NetInterface> {
+        let place = |key| Place::Line { number: self.line, key: format!("lxc.net.{index}.{key}").into() };
         let kind = match (self.kind, self.link) {
-            (None, _) => {
-                let place = Place::Path(format!("lxc.net.{index}.type").into());
-                findings.error(file, place, "nothing that could be read", "empty, none, phys or veth");
+            (Given::Wrong, _) => return None,
+            (Given::Not, _) => {
+                findings.error(file, place("type"), "nothing", "empty, none, phys or veth");
                 return None;
             }
-            (Some(Sort::Empty), _) => NetKind::Empty,
-            (Some(Sort::None), _) => NetKind::None,
-            (Some(Sort::Veth), link) => NetKind::Veth { link },
-            (Some(Sort::Phys), Some(link)) => NetKind::Phys { link },
-            (Some(Sort::Phys), None) => {
-                let place = Place::Path(format!("lxc.net.{index}.link").into());
-                findings.error(
-                    file,
-                    place,
-                    "nothing",
-                    "the host's interface that is moved into the container",
-                );
+            (Given::As(Sort::Empty), _) => NetKind::Empty,
+            (Given::As(Sort::None), _) => NetKind::None,
+            (Given::As(Sort::Veth), link) => NetKind::Veth { link },
+            (Given::As(Sort::Phys), Some(link)) => NetKind::Phys { link },
+            (Given::As(Sort::Phys), None) => {
+                let allowed = "the host's interface that is moved into the container";
+                findings.error(file, place("link"), "nothing", allowed);
                 return None;
             }
         };

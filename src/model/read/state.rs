@@ -4,16 +4,18 @@ use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::conf;
+use super::device::{self, UnknownDisk};
 use super::fields::At;
 use super::groups::{self, default_groups};
 use super::run::{Run, run};
+use super::{bsp, conf, signature};
 use crate::canonical;
-use crate::device::Device;
-use crate::errors::{Findings, ParseErrors, Place, quoted};
+use crate::device::{Device, Disk, DiskKind};
+use crate::errors::{Findings, ParseErrors, Place, Remarks, quoted};
 use crate::goal::StatusGoal;
 use crate::ids::{ContainerName, Digest, GroupName, RevisionId};
 use crate::json::{Json, Limits, place_of, push_key};
@@ -24,6 +26,7 @@ use crate::run::Kind;
 
 const STATE: &str = "state";
 const SPEC: &str = "pantavisor-service-system@1";
+const LEGACY: [&str; 3] = ["groups.json", "disks.json", "disks_v3.json"];
 const MOST_CONTAINERS: usize = 1024;
 
 pub(crate) fn parse(
@@ -38,7 +41,7 @@ pub(crate) fn parse(
         let keys = Keys::of(&json, &mut findings)?;
         Parser { keys: &keys, object, findings: &mut findings, defaults }.revision(id, &json)
     });
-    let (revision, warnings, unsupported) = findings.into_result(revision)?;
+    let Remarks { warnings, unsupported } = findings.finish()?;
     revision
         .map(|revision| Revision { warnings, unsupported, ..revision })
         .ok_or_else(ParseErrors::unexplained)
@@ -105,7 +108,7 @@ impl<'j> Keys<'j> {
 }
 
 fn place_of_key(path: &str) -> Place {
-    let mut place = alloc::string::String::new();
+    let mut place = String::new();
     push_key(&mut place, path);
     place_of(&place)
 }
@@ -124,10 +127,11 @@ fn value_of<'j>(path: &str, value: &'j Json, findings: &mut Findings) -> Option<
         "JSON given inline (an object or an array), or the 64 hex characters of an object's sha256";
     let inline_allowed = path.ends_with(".json");
     match value {
-        Json::Text(text) => match text.parse() {
-            Ok(digest) => return Some(Value::Object(digest)),
-            Err(_) => {}
-        },
+        Json::Text(text) => {
+            if let Ok(digest) = text.parse() {
+                return Some(Value::Object(digest));
+            }
+        }
         Json::Array(_) | Json::Object(_) if inline_allowed => return Some(Value::Inline(value)),
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => {}
     }
@@ -144,16 +148,20 @@ struct Parser<'a, 'o> {
 
 impl<'a> Parser<'a, '_> {
     fn revision(&mut self, id: RevisionId, json: &Json) -> Option<Revision> {
-        let groups = self.groups();
+        let (groups, device) = self.device();
         let runs = self.runs();
         let mut parts = self.parts(&runs);
         let containers = self.containers(runs, &groups, &mut parts);
+        for container in containers.values() {
+            self.check_disks(container, &device);
+            self.check_volumes(container, &containers);
+        }
         Some(Revision {
             id,
             fingerprint: fingerprint(&canonical::write(json)),
             groups: groups.groups,
             containers,
-            device: Device::default(),
+            device,
             device_parts: parts.remove(&None).unwrap_or_default().into(),
             signatures: self.signatures(),
             warnings: Box::default(),
@@ -183,22 +191,48 @@ impl<'a> Parser<'a, '_> {
         }
     }
 
-    fn groups(&mut self) -> Groups {
-        let own = match self.file("device.json") {
-            Some(device) => {
-                let at = At::root(&device, "device.json");
-                at.fields(self.findings, "a device.json: an object")
-                    .and_then(|mut fields| fields.take("groups"))
-                    .map(|at| groups::groups(&at, self.findings))
+    /// The groups, and what the state says about the device itself.
+    fn device(&mut self) -> (Groups, Device) {
+        let (groups, mut device) = match self.file("device.json") {
+            Some(json) => {
+                self.warn_of_legacy();
+                device::device(&At::root(&json, "device.json"), self.findings)
             }
-            None => self
-                .file("groups.json")
-                .map(|legacy| groups::groups(&At::root(&legacy, "groups.json"), self.findings)),
+            None => self.legacy_device(),
         };
-        match own {
+        device.bsp = self.file("bsp/run.json").and_then(|json| {
+            bsp::bsp(&At::root(&json, "bsp/run.json"), self.keys, self.findings).map(Box::new)
+        });
+        if let Some(json) = self.file("bsp/drivers.json") {
+            device.drivers = bsp::drivers(&At::root(&json, "bsp/drivers.json"), self.findings);
+        }
+        let groups = match groups {
             Some(groups) => Groups { groups, origin: Origin::Revision },
             None => Groups { groups: default_groups(), origin: Origin::Default },
+        };
+        (groups, device)
+    }
+
+    fn warn_of_legacy(&mut self) {
+        for path in LEGACY {
+            if self.keys.by_path.contains_key(path) {
+                self.findings.warn(path, Place::File, "ignored: device.json is there");
+            }
         }
+    }
+
+    fn legacy_device(&mut self) -> (Option<Box<[Group]>>, Device) {
+        let groups = self
+            .file("groups.json")
+            .map(|json| groups::groups(&At::root(&json, "groups.json"), self.findings));
+        let mut disks = Vec::new();
+        for (path, unknown) in [("disks.json", UnknownDisk::Refused), ("disks_v3.json", UnknownDisk::Skipped)]
+        {
+            if let Some(json) = self.file(path) {
+                device::disks(&At::root(&json, path), unknown, &mut disks, self.findings);
+            }
+        }
+        (groups, Device { disks: disks.into(), ..Device::default() })
     }
 
     /// Every `<container>/run.json`, in key order.
@@ -220,7 +254,7 @@ impl<'a> Parser<'a, '_> {
                         STATE,
                         place_of_key(path),
                         found,
-                        format!("a container's name: it {}", bad.allowed),
+                        format!("a container's name: {}", bad.allowed.trim_start_matches("must be ")),
                     );
                     continue;
                 }
@@ -279,7 +313,11 @@ impl<'a> Parser<'a, '_> {
     ) -> Container {
         let role = run.role.unwrap_or_else(|| {
             let (file, role) = (format!("{name}/run.json"), self.defaults.role_when_absent);
-            self.findings.warn(&file, place_of("roles"), format!("not given: the device gives {role:?}"));
+            self.findings.warn(
+                &file,
+                place_of("roles"),
+                format!("not given: the device gives {}", role.as_str()),
+            );
             role
         });
         let conf = self.conf(&name, &run);
@@ -311,8 +349,9 @@ impl<'a> Parser<'a, '_> {
         };
         let bytes = self.bytes(&path, &digest)?;
         let conf = conf::conf(&path, &bytes, self.findings);
-        if conf.rootfs.is_none() && run.spec.root.is_none() {
-            let file = format!("{name}/run.json");
+        let file = format!("{name}/run.json");
+        let already = self.findings.refused_at(&file, &place_of("root-volume"));
+        if conf.rootfs.is_none() && run.spec.root.is_none() && !already {
             self.findings.error(
                 &file,
                 place_of("root-volume"),
@@ -323,13 +362,62 @@ impl<'a> Parser<'a, '_> {
         Some(Box::new(conf))
     }
 
-    fn signatures(&self) -> Signatures {
-        let count = self.keys.by_path.keys().filter(|path| path.starts_with("_sigs/")).count();
-        match u32::try_from(count) {
-            Ok(0) => Signatures::Absent,
-            Ok(count) => Signatures::NotVerified(count),
-            Err(_) => Signatures::NotVerified(u32::MAX),
+    /// Storage lies on a disk that the device has.
+    fn check_disks(&mut self, container: &Container, device: &Device) {
+        for storage in &container.run.storage {
+            let Some(name) = &storage.disk else { continue };
+            let mut place = String::from("storage");
+            push_key(&mut place, &storage.key);
+            push_key(&mut place, "disk");
+            let file = format!("{}/run.json", container.name);
+            match device.disks.iter().find(|disk| disk.name == *name) {
+                None => {
+                    let names: Vec<&str> = device.disks.iter().map(|disk| &*disk.name).collect();
+                    let allowed = match names.as_slice() {
+                        [] => String::from("no disk: device.json has none"),
+                        _ => format!("a disk of device.json: {}", names.join(", ")),
+                    };
+                    self.findings.error(&file, place_of(&place), quoted(name), allowed);
+                }
+                Some(Disk { kind: DiskKind::Directory, .. }) => {}
+                Some(disk) => self.findings.unsupported(format!(
+                    "{file}: {place}: disk {name} is of type {:?}, and this version writes to directories only",
+                    disk.kind
+                )),
+            }
         }
+    }
+
+    /// `/volumes/<container>/<image or storage>` is something that will be there.
+    fn check_volumes(&mut self, container: &Container, all: &BTreeMap<ContainerName, Arc<Container>>) {
+        let Some(conf) = &container.conf else { return };
+        for path in conf.device_paths() {
+            let Some(rest) = path.strip_prefix("/volumes/") else { continue };
+            let mut segments = rest.split('/');
+            let (owner, volume) = (segments.next().unwrap_or(""), segments.next().unwrap_or(""));
+            let known = all
+                .iter()
+                .find(|(name, _)| name.as_str() == owner)
+                .is_some_and(|(_, owner)| owner.has_volume(volume));
+            if !known {
+                let Kind::Lxc { config } = &container.run.kind else { continue };
+                let file = format!("{}/{config}", container.name);
+                let text =
+                    format!("{}: no container of this revision has such an image or storage", quoted(path));
+                self.findings.warn(&file, Place::File, text);
+            }
+        }
+    }
+
+    fn signatures(&mut self) -> Signatures {
+        let mut count = 0;
+        for path in self.keys.by_path.keys().copied().filter(|path| path.starts_with("_sigs/")) {
+            count += 1;
+            if let Some(json) = self.file(path) {
+                signature::signature(&At::root(&json, path), self.findings);
+            }
+        }
+        if count == 0 { Signatures::Absent } else { Signatures::NotVerified(count) }
     }
 }
 
