@@ -1,4 +1,5 @@
 //! The simulated device.
 
 pub mod bench;
+pub mod examples;
 pub mod live;
