@@ -1,0 +1,6 @@
+//! Fuzzes [`Input::Durable`].
+#![no_main]
+
+use tests::inputs::Input;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| Input::Durable.take(bytes));

@@ -1,0 +1,6 @@
+//! Fuzzes [`Input::LxcContainerConf`].
+#![no_main]
+
+use tests::inputs::Input;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| Input::LxcContainerConf.take(bytes));
