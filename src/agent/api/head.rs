@@ -5,7 +5,7 @@
 //!
 //! * skips line ends before a request (a client sends one too many after its head),
 //! * takes away `Transfer-Encoding` where its only value is `identity` (clients send it together with `Content-Length`), and
-//!   `Upgrade`, which nothing here does,
+//!   `Upgrade`, which nothing here does, and an HTTP/1.0 client's wish to go on,
 //! * reduces `http://host/path` to `/path`, and writes every byte of the target that has a meaning to a URI parser as `%XX`,
 //!   so that names are data,
 //! * refuses what could be framed in two ways: lengths that differ, a length beside chunks, folded lines, spaces before colons.
@@ -124,6 +124,7 @@ struct Parsed<'a> {
     method: &'a [u8],
     path: &'a [u8],
     version: &'a [u8],
+    protocol: Protocol,
     fields: &'a [u8],
     body: Framing,
     is_clean: bool,
@@ -141,22 +142,27 @@ impl<'a> Parsed<'a> {
         if method.is_empty() || method.len() > 32 || !method.iter().all(is_token) || target.is_empty() {
             return Err(Problem::RequestLine);
         }
-        if !matches!(version, b"HTTP/1.1" | b"HTTP/1.0") {
+        if !version.starts_with(b"HTTP/1.") {
             return Err(Problem::Version);
         }
         if method == b"CONNECT" {
             return Err(Problem::Method);
         }
         let path = path_of(target)?;
-        let read = read_fields(fields)?;
+        let protocol = match version {
+            b"HTTP/1.1" => Protocol::Current,
+            b"HTTP/1.0" => Protocol::Old,
+            _ => return Err(Problem::Version),
+        };
+        let read = read_fields(fields, protocol)?;
         let body = match (read.length, read.encoding) {
             (Some(_), Encoding::Chunked) => return Err(Problem::Length),
-            (None, Encoding::Chunked) if version == b"HTTP/1.0" => return Err(Problem::Encoding),
+            (None, Encoding::Chunked) if protocol == Protocol::Old => return Err(Problem::Encoding),
             (None, Encoding::Chunked) => Framing::Chunked,
             (length, Encoding::Identity) => Framing::Sized(length.unwrap_or(0)),
         };
         let is_clean = read.left_out == 0 && path.len() == target.len() && path.iter().all(is_plain);
-        Ok(Parsed { method, path, version, fields, body, is_clean })
+        Ok(Parsed { method, path, version, protocol, fields, body, is_clean })
     }
 
     fn rewrite(&self) -> Option<Vec<u8>> {
@@ -176,13 +182,22 @@ impl<'a> Parsed<'a> {
         head.push(b' ');
         head.extend_from_slice(self.version);
         head.extend_from_slice(b"\r\n");
-        for line in lines(self.fields).filter(|line| !is_left_out(line)) {
+        for line in lines(self.fields).filter(|line| !is_left_out(line, self.protocol)) {
             head.extend_from_slice(line);
             head.extend_from_slice(b"\r\n");
         }
         head.extend_from_slice(b"\r\n");
         Some(head)
     }
+}
+
+/// Which HTTP the client speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    /// 1.0: its connections end with the answer, whatever it asks for.
+    Old,
+    /// 1.1.
+    Current,
 }
 
 enum Encoding {
@@ -196,7 +211,7 @@ struct Fields {
     left_out: usize,
 }
 
-fn read_fields(fields: &[u8]) -> Result<Fields, Problem> {
+fn read_fields(fields: &[u8], protocol: Protocol) -> Result<Fields, Problem> {
     let mut read = Fields { length: None, encoding: Encoding::Identity, left_out: 0 };
     for (count, line) in lines(fields).enumerate() {
         if count == MOST_FIELDS {
@@ -215,7 +230,7 @@ fn read_fields(fields: &[u8]) -> Result<Fields, Problem> {
                 return Err(Problem::Encoding);
             }
             read.encoding = Encoding::Chunked;
-        } else if is_left_out(line) {
+        } else if is_left_out(line, protocol) {
             read.left_out += 1;
         }
     }
@@ -248,10 +263,11 @@ fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Problem> {
     Ok((name, value.trim_ascii()))
 }
 
-fn is_left_out(line: &[u8]) -> bool {
+fn is_left_out(line: &[u8], protocol: Protocol) -> bool {
     field(line).is_ok_and(|(name, value)| {
         name.eq_ignore_ascii_case(b"upgrade")
             || (name.eq_ignore_ascii_case(b"transfer-encoding") && is_identity(value))
+            || (name.eq_ignore_ascii_case(b"connection") && protocol == Protocol::Old)
     })
 }
 

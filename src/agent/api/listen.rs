@@ -26,10 +26,10 @@ pub(super) async fn serve(socket: UnixListener, listener: Listener) {
     loop {
         tokio::select! {
             accepted = socket.accept() => match accepted {
-                Ok((stream, _)) if served.len() < listener.most_connections() => {
+                Ok((stream, _)) if still_there(&mut served) < listener.most_connections() => {
                     served.spawn(connection(stream, listener.clone(), None));
                 }
-                Ok((stream, _)) if told.len() < TOLD_AT_ONCE => {
+                Ok((stream, _)) if still_there(&mut told) < TOLD_AT_ONCE => {
                     told.spawn(connection(stream, listener.clone(), Some(Problem::TooManyConnections)));
                 }
                 Ok(_) => {}
@@ -45,6 +45,12 @@ pub(super) async fn serve(socket: UnixListener, listener: Listener) {
             Some(_) = told.join_next(), if !told.is_empty() => {}
         }
     }
+}
+
+/// How many have not ended; a client that saw the end of one connection finds its place free.
+fn still_there(connections: &mut JoinSet<()>) -> usize {
+    while connections.try_join_next().is_some() {}
+    connections.len()
 }
 
 async fn connection(stream: UnixStream, listener: Arc<Listener>, refused: Option<Problem>) {
