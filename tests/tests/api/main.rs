@@ -1,5 +1,7 @@
 //! The control API as its clients meet it: real sockets, real bytes, curl and netcat.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails right there")]
+
 mod clients;
 mod device;
 mod endpoints;
