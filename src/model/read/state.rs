@@ -14,7 +14,7 @@ use super::groups::{self, default_groups};
 use super::run::{Run, run};
 use super::{bsp, conf, signature};
 use crate::canonical;
-use crate::device::{Device, Disk, DiskKind};
+use crate::device::{DefaultDisk, Device, DiskKind};
 use crate::errors::{Findings, ParseErrors, Place, Remarks, quoted};
 use crate::goal::StatusGoal;
 use crate::ids::{ContainerName, Digest, GroupName, RevisionId};
@@ -22,7 +22,7 @@ use crate::json::{Json, Limits, place_of, push_key};
 use crate::key::{self, Part, PartValue, Weight};
 use crate::lxc::LxcConf;
 use crate::revision::{Container, Defaults, Group, ObjectReader, Revision, Signatures};
-use crate::run::Kind;
+use crate::run::{Kind, Persistence, Storage};
 
 const STATE: &str = "state";
 const SPEC: &str = "pantavisor-service-system@1";
@@ -362,29 +362,41 @@ impl<'a> Parser<'a, '_> {
         Some(Box::new(conf))
     }
 
-    /// Storage lies on a disk that the device has.
+    /// Storage lies on a disk that the device has; and never elsewhere than it asks for, unencrypted perhaps.
     fn check_disks(&mut self, container: &Container, device: &Device) {
+        let file = format!("{}/run.json", container.name);
         for storage in &container.run.storage {
-            let Some(name) = &storage.disk else { continue };
             let mut place = String::from("storage");
             push_key(&mut place, &storage.key);
+            let Some(name) = &storage.disk else {
+                self.check_default_disk(&file, &place, storage, device);
+                continue;
+            };
             push_key(&mut place, "disk");
-            let file = format!("{}/run.json", container.name);
-            match device.disks.iter().find(|disk| disk.name == *name) {
-                None => {
-                    let names: Vec<&str> = device.disks.iter().map(|disk| &*disk.name).collect();
-                    let allowed = match names.as_slice() {
-                        [] => String::from("no disk: device.json has none"),
-                        _ => format!("a disk of device.json: {}", names.join(", ")),
-                    };
-                    self.findings.error(&file, place_of(&place), quoted(name), allowed);
-                }
-                Some(Disk { kind: DiskKind::Directory, .. }) => {}
-                Some(disk) => self.findings.unsupported(format!(
-                    "{file}: {place}: disk {name} is of type {:?}, and this version writes to directories only",
-                    disk.kind
-                )),
+            if device.disks.iter().any(|disk| disk.name == *name) {
+                self.findings.unsupported(format!(
+                    "{file}: {place}: disk {name} is asked for, and this version writes to its own disk only"
+                ));
+                continue;
             }
+            let names: Vec<&str> = device.disks.iter().map(|disk| &*disk.name).collect();
+            let allowed = match names.as_slice() {
+                [] => String::from("no disk: device.json has none"),
+                _ => format!("a disk of device.json: {}", names.join(", ")),
+            };
+            self.findings.error(&file, place_of(&place), quoted(name), allowed);
+        }
+    }
+
+    /// A folder is on the agent's own disk; what does not last needs none.
+    fn check_default_disk(&mut self, file: &str, place: &str, storage: &Storage, device: &Device) {
+        let default = device.disks.iter().find(|disk| disk.default == DefaultDisk::Yes);
+        let Some(disk) = default.filter(|disk| disk.kind != DiskKind::Directory) else { return };
+        if storage.persistence != Persistence::Boot {
+            self.findings.unsupported(format!(
+                "{file}: {place}: it lies on the default disk {} of device.json, and this version writes to its own disk only",
+                disk.name
+            ));
         }
     }
 
