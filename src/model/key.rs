@@ -95,3 +95,38 @@ pub(crate) fn refuse(path: &str) -> Result<(), &'static str> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_says_how_something_was_made_needs_nothing() {
+        for path in [
+            "README.md",
+            "checkpoint.json",
+            "_sigs/web.json",
+            "web/src.json",
+            "web/build.json",
+            "web/args.json",
+        ] {
+            assert_eq!(Weight::of(path), Weight::Nothing, "{path}");
+        }
+        for path in
+            ["web/run.json", "_config/web/src.json", "_config/src.json", "web/etc/src.json", "device.json"]
+        {
+            assert_eq!(Weight::of(path), Weight::Owner, "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_that_lead_elsewhere_are_refused() {
+        let long = "a".repeat(256);
+        for path in ["", "/a", "a//b", "a/", "a/../b", "./a", "a\0", "a\nb", ".pv/x", ".pvr", &long] {
+            assert!(refuse(path).is_err(), "{path:?}");
+        }
+        for path in ["a", "a/b.c", "..a/b..", ".pvx", "é/ü"] {
+            assert_eq!(refuse(path), Ok(()), "{path:?}");
+        }
+    }
+}

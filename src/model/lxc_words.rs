@@ -273,3 +273,30 @@ impl StopSignal {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_read_by_name_and_by_number() {
+        let number = |text| StopSignal::by_name(text).map(StopSignal::number);
+        assert_eq!(
+            ["SIGTERM", "TERM", "15", "SIGPWR", "SIGRTMIN+3", "SIGRTMAX-1"].map(number),
+            [Some(15), Some(15), Some(15), Some(30), Some(37), Some(63)]
+        );
+        assert_eq!(["0", "65", "SIGRTMIN+31", "SIGRTMIN-1", "sigterm", ""].map(number), [None; 6]);
+    }
+
+    #[test]
+    fn capabilities_keep_their_numbers() {
+        assert_eq!(
+            ["chown", "sys_admin", "checkpoint_restore"]
+                .map(|name| Capability::by_name(name).unwrap().number()),
+            [0, 21, 40]
+        );
+        let mut set = CapabilitySet::EMPTY;
+        set.insert(Capability::by_name("bpf").unwrap());
+        assert_eq!((set.bits(), set.iter().next().unwrap().name()), (1 << 39, "bpf"));
+    }
+}

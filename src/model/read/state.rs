@@ -479,3 +479,88 @@ fn fingerprint(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEX: &str = "abababababababababababababababababababababababababababababababab";
+
+    fn container(name: &str, more: &str) -> String {
+        format!(
+            r##""{name}/run.json": {{"#spec": "service-manifest-run@1", "name": "{name}", "type": "lxc",
+            "config": "lxc.container.conf", "root-volume": "root.squashfs", "roles": ["nobody"]{more}}},
+            "{name}/root.squashfs": "{HEX}", "{name}/lxc.container.conf": "{HEX}""##
+        )
+    }
+
+    fn revision(members: &[String]) -> Revision {
+        let state = format!(r##"{{"#spec": "{SPEC}", {}}}"##, members.join(", "));
+        parse(RevisionId::factory(), state.as_bytes(), Defaults::default(), &mut |_, _| Ok(Vec::new()))
+            .unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    fn group_of<'r>(revision: &'r Revision, name: &str) -> &'r str {
+        let container = revision.container(&name.parse().unwrap()).unwrap();
+        revision.groups()[container.group].name.as_str()
+    }
+
+    #[test]
+    fn the_first_container_without_a_group_is_root_and_the_others_are_platform() {
+        let revision =
+            revision(&[container("c", ""), container("b", ""), container("a", r#", "group": "app""#)]);
+        assert_eq!(["a", "b", "c"].map(|name| group_of(&revision, name)), ["app", "root", "platform"]);
+    }
+
+    #[test]
+    fn nobody_becomes_root_where_somebody_is() {
+        let revision = revision(&[container("a", ""), container("b", r#", "runlevel": "root""#)]);
+        assert_eq!(["a", "b"].map(|name| group_of(&revision, name)), ["platform", "root"]);
+    }
+
+    #[test]
+    fn with_groups_of_its_own_the_last_one_takes_the_rest() {
+        let device = r#""device.json": {"groups": [{"name": "one"}, {"name": "two", "timeout": 7}]}"#;
+        let revision = revision(&[device.into(), container("a", ""), container("b", r#", "group": "one""#)]);
+        assert_eq!(["a", "b"].map(|name| group_of(&revision, name)), ["two", "one"]);
+        assert_eq!(revision.container(&"a".parse().unwrap()).unwrap().deadline.as_secs(), 7);
+    }
+
+    #[test]
+    fn a_recovery_of_its_own_replaces_the_groups_whole() {
+        let more = r#", "group": "app", "auto_recovery": {"policy": "always", "backoff_factor": 1.2345}"#;
+        let revision = revision(&[container("a", more)]);
+        let recovery = &revision.container(&"a".parse().unwrap()).unwrap().recovery;
+        assert_eq!((recovery.max_retries, recovery.backoff_factor), (0, 1235));
+    }
+
+    #[test]
+    fn each_key_has_one_owner() {
+        let revision = revision(&[
+            container("a", ""),
+            format!(
+                r#""a/src.json": {{}}, "_config/a/etc/x": "{HEX}", "_config/b/etc/x": "{HEX}", "b/y": "{HEX}""#
+            ),
+        ]);
+        let paths = |parts: &[Part]| parts.iter().map(|part| String::from(&*part.path)).collect::<Vec<_>>();
+        assert_eq!(
+            paths(&revision.container(&"a".parse().unwrap()).unwrap().parts),
+            ["_config/a/etc/x", "a/lxc.container.conf", "a/root.squashfs", "a/run.json", "a/src.json"]
+        );
+        assert_eq!(paths(revision.device_parts()), ["_config/b/etc/x", "b/y"]);
+        assert_eq!(revision.objects().count(), 5);
+    }
+
+    #[test]
+    fn the_device_may_give_the_least_where_a_container_says_nothing() {
+        let state = format!(
+            r##"{{"#spec": "{SPEC}", "a/run.json": {{"#spec": "service-manifest-run@1", "name": "a"}}}}"##
+        );
+        let defaults = Defaults { role_when_absent: crate::recovery::Role::Nobody };
+        let revision =
+            parse(RevisionId::factory(), state.as_bytes(), defaults, &mut |_, _| Ok(Vec::new())).unwrap();
+        let container = revision.container(&"a".parse().unwrap()).unwrap();
+        assert_eq!(container.role, crate::recovery::Role::Nobody);
+        assert_eq!(container.status_goal, StatusGoal::Mounted);
+    }
+}
