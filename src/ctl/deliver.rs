@@ -1,11 +1,10 @@
 //! `goalctl post` and `goalctl run`: a revision goes to the device, and is followed to its end.
 
 use std::collections::BTreeSet;
-use std::io::{IsTerminal, Read};
+use std::io::Read;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use model::ids::{Digest, RevisionId};
 use serde::Deserialize;
 
@@ -16,6 +15,7 @@ use crate::cli::{Post, Run};
 use crate::client::Client;
 use crate::events::{Event, Events, Until};
 use crate::failed::Failed;
+use crate::meter::Meter;
 use crate::output::Output;
 use crate::show::Progress;
 
@@ -76,11 +76,13 @@ async fn send_objects(client: &Client, output: &Output, bundle: &Bundle) -> Resu
     }
     let lacking: BTreeSet<Digest> = named.into_values().filter(|digest| !there.contains(digest)).collect();
     let bytes = lacking.iter().filter_map(|digest| sizes.get(digest)).sum();
-    let bar = progress_bar(bytes);
+    let mut meter = Meter::new(bytes);
     let sent = bundle
-        .each(&lacking, async |digest, size, source| put_object(client, &bar, digest, size, source).await)
+        .each(&lacking, async |digest, size, source| {
+            put_object(client, &mut meter, digest, size, source).await
+        })
         .await;
-    bar.finish_and_clear();
+    meter.clear();
     sent?;
     output.line(&format!(
         "{} of {} objects sent, {bytes} bytes",
@@ -91,21 +93,14 @@ async fn send_objects(client: &Client, output: &Output, bundle: &Bundle) -> Resu
 
 async fn put_object(
     client: &Client,
-    bar: &ProgressBar,
+    meter: &mut Meter,
     digest: Digest,
     size: u64,
     source: &mut dyn Read,
 ) -> Result<(), Failed> {
-    let answer = client.put_from(&address::object(&digest), size, source, |count| bar.inc(count)).await?;
+    let answer =
+        client.put_from(&address::object(&digest), size, source, |count| meter.advance(count)).await?;
     answer.expect_success(&format!("send object {digest}")).map(drop)
-}
-
-fn progress_bar(bytes: u64) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::hidden());
-    }
-    let style = ProgressStyle::with_template("{bytes}/{total_bytes} [{bar:40}] {bytes_per_sec} {eta}");
-    ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Sends the state, unless exactly this is there under that name already.

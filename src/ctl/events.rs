@@ -117,11 +117,11 @@ impl Event {
             "signal" => format!("{container}  signalled{why}"),
             "goal-met" => {
                 let met = output.paint(Tone::Good, "met its goal");
-                format!("{container}  {met} {} after {}", self.text("goal"), self.seconds("after_us"))
+                format!("{container}  {met} {} after {}", self.text("goal"), self.seconds("after_ms"))
             }
             "goal-missed" => {
                 let missed = output.paint(Tone::Bad, "missed its goal");
-                format!("{container}  {missed} {} in {}", self.text("goal"), self.seconds("deadline_us"))
+                format!("{container}  {missed} {} in {}", self.text("goal"), self.seconds("deadline_ms"))
             }
             "update" => self.update_sentence(output),
             "phase" => format!("device  {}{why}", output.paint(Tone::Strong, &visible(self.text("phase")))),
@@ -142,8 +142,8 @@ impl Event {
     }
 
     fn seconds(&self, field: &str) -> String {
-        let micros = self.data.get(field).and_then(Value::as_u64).unwrap_or(0);
-        format!("{}.{:03} s", micros / 1_000_000, micros / 1000 % 1000)
+        let millis = self.data.get(field).and_then(Value::as_u64).unwrap_or(0);
+        format!("{}.{:03} s", millis / 1000, millis % 1000)
     }
 
     /// The progress document of an update event.

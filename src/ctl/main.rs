@@ -13,6 +13,7 @@ mod failed;
 mod folder;
 mod image;
 mod logs;
+mod meter;
 mod output;
 mod package;
 mod payload;
