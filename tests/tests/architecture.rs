@@ -47,7 +47,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "http-body-util",
             "hyper",
             "hyper-util",
-            "indicatif",
             "nix",
             "serde",
             "serde_json",
