@@ -45,7 +45,7 @@ fn compile(name: &str) -> Validator {
 }
 
 fn json(example: &Example) -> Value {
-    serde_json::from_slice(&example.bytes).unwrap_or_else(|error| panic!("{}: {error}", example.name))
+    serde_json::from_slice(&example.bytes).expect(&example.name)
 }
 
 #[test]
