@@ -4,12 +4,13 @@
 //!
 //! ```text
 //! MOUNTED   images -> storage -> root layers (unless a layer is another container's)
-//! STARTING  host name, loopback -> root -> proc, sys -> /dev -> /pantavisor -> lxc.mount.entry -> cgroup
+//! STARTING  host name, loopback, interfaces -> root -> proc, sys -> /dev -> /pantavisor -> lxc.mount.entry -> cgroup
 //!           -> what is hidden or read-only, which covers all of that -> limits -> capabilities -> user -> folder -> exec
 //! ```
 
 mod dev;
 mod entries;
+mod interfaces;
 mod places;
 mod security;
 
@@ -141,6 +142,7 @@ pub fn start(container: &Container, context: &Context) -> Result<StartPlan, Fail
     if namespaces.contains(&Namespace::Network) {
         steps.push(SetupStep::LoopbackUp);
     }
+    steps.extend(interfaces::steps(conf, &namespaces, context.privileges)?);
     steps.push(SetupStep::Root { tree: entered_root(container, conf, context), attributes: BTreeSet::new() });
     automatic(conf.auto_mounts, &namespaces, context, &mut steps);
     if conf.dev == Dev::Made {
@@ -179,20 +181,11 @@ fn namespaces(conf: &LxcConf) -> Result<BTreeSet<Namespace>, Failure> {
         });
     }
     for interface in &conf.net {
-        match &interface.kind {
-            NetKind::Empty => {}
+        match interface.kind {
             NetKind::None => {
                 own.remove(&Namespace::Network);
             }
-            NetKind::Phys { link } => {
-                return Err(unsupported(format!("move interface {link} inside: not supported yet")));
-            }
-            NetKind::Veth { .. } => {
-                return Err(unsupported(format!(
-                    "make lxc.net.{} of type veth: not supported yet",
-                    interface.index
-                )));
-            }
+            NetKind::Empty | NetKind::Phys { .. } | NetKind::Veth { .. } => {}
         }
     }
     Ok(own)

@@ -19,6 +19,7 @@ use crate::caps;
 use crate::channel;
 use crate::error::{AsErrno, HostError};
 use crate::inside::{self, Missing};
+use crate::interface::{BothSides, Outside, Wanted};
 use crate::launcher::{self, Held, Kit};
 use crate::{detached, sys, wire};
 
@@ -78,14 +79,16 @@ fn carry_out_all(answer: BorrowedFd<'_>, output: &Output, kit: &Kit) -> Result<I
     let (own_network, steps): (u8, Vec<SetupStep>) = wire::from_bytes(&bytes)
         .ok_or_else(|| HostError::at("understand", "the set-up plan")(Errno::EPROTO))?;
     begin(output)?;
+    let outside = Outside::open(&steps)?;
     if own_network != 0 {
         sys::unshare(CloneFlags::CLONE_NEWNET).map_err(HostError::at("make", "a network namespace"))?;
     }
+    let network = outside.map(Outside::with_inside).transpose()?;
     let mut trees = take_all(&steps)?.into_iter();
     let cover = Cover::take(&steps, kit)?;
     launcher::enter(&kit.empty).map_err(HostError::at("enter", "the empty mount namespace"))?;
     sys::unshare(CloneFlags::CLONE_NEWNS).map_err(HostError::at("make", "a mount namespace"))?;
-    let mut stand = Stand { root: None, kit, answer, cover, keep: Capabilities::ALL };
+    let mut stand = Stand { root: None, kit, answer, network, cover, keep: Capabilities::ALL };
     for step in &steps {
         stand.carry_out(step, &mut trees)?;
     }
@@ -115,6 +118,7 @@ fn take_all(steps: &[SetupStep]) -> Result<Vec<Option<OwnedFd>>, HostError> {
             SetupStep::Mount { tree, attributes, need, .. } => (tree, attributes, *need),
             SetupStep::HostName { .. }
             | SetupStep::LoopbackUp
+            | SetupStep::Interface { .. }
             | SetupStep::Folder { .. }
             | SetupStep::Node { .. }
             | SetupStep::Link { .. }
@@ -144,6 +148,7 @@ struct Stand<'a> {
     root: Option<OwnedFd>,
     kit: &'a Kit,
     answer: BorrowedFd<'a>,
+    network: Option<BothSides>,
     cover: Option<Cover>,
     keep: Capabilities,
 }
@@ -203,6 +208,13 @@ impl Stand<'_> {
             }
             SetupStep::LoopbackUp => {
                 sys::loopback_up().map_err(HostError::at("set up", "the loopback device"))
+            }
+            SetupStep::Interface { name, link, up, addresses, gateway } => {
+                let wanted = Wanted { name, link, up: *up, addresses, gateway: *gateway };
+                self.network
+                    .as_mut()
+                    .ok_or_else(|| HostError::at("find", "the device's network")(Errno::EBADF))?
+                    .make(&wanted)
             }
             SetupStep::Root { tree, .. } => match trees.next().flatten() {
                 Some(taken) => self.enter(taken).map_err(HostError::at("enter", detached::name(tree))),

@@ -1,10 +1,12 @@
 //! Plans as bytes, for the way to the launcher and back: both ends are this very binary.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
+use model::lxc::{Gateway, Ipv4Network, Up};
 use model::setup::{
-    Capabilities, Create, Depth, DeviceKind, MountAttribute, MountStep, Namespace, Need, OverlayMarks, Place,
-    SetupStep, Tree, Upper,
+    Capabilities, Create, Depth, DeviceKind, Link, MountAttribute, MountStep, Namespace, Need, OverlayMarks,
+    Place, SetupStep, Tree, Upper,
 };
 use nix::errno::Errno;
 
@@ -148,6 +150,7 @@ macro_rules! enums {
 structs! {
     Place { anchor, path }
     Upper { changes, work }
+    Ipv4Network { address, prefix }
 }
 
 enums! {
@@ -158,6 +161,8 @@ enums! {
     Need { 0 => Required {} 1 => Optional {} }
     OverlayMarks { 0 => Trusted {} 1 => User {} }
     MountAttribute { 0 => ReadOnly {} 1 => NoSuid {} 2 => NoDevices {} 3 => NoExecution {} 4 => NoAccessTime {} }
+    Up { 0 => Yes {} 1 => No {} }
+    Link { 0 => Pair { bridge } 1 => Device { name } }
     Tree {
         0 => Bind { place, depth }
         1 => New { kind, options }
@@ -182,6 +187,7 @@ enums! {
         15 => SystemCalls { program }
         16 => WorkFolder { path }
         17 => Execute { arguments, environment }
+        18 => Interface { name, link, up, addresses, gateway }
     }
     MountStep {
         0 => Folder { path, mode }
@@ -199,6 +205,30 @@ impl Wire for Capabilities {
 
     fn take(from: &mut &[u8]) -> Option<Capabilities> {
         u64::take(from).map(Capabilities)
+    }
+}
+
+impl Wire for Ipv4Addr {
+    fn put(&self, to: &mut Vec<u8>) {
+        self.to_bits().put(to);
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Ipv4Addr> {
+        u32::take(from).map(Ipv4Addr::from_bits)
+    }
+}
+
+impl Wire for Gateway {
+    fn put(&self, to: &mut Vec<u8>) {
+        match self {
+            Gateway::Auto => None,
+            Gateway::Address(address) => Some(*address),
+        }
+        .put(to);
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Gateway> {
+        Some(<Option<Ipv4Addr> as Wire>::take(from)?.map_or(Gateway::Auto, Gateway::Address))
     }
 }
 

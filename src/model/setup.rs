@@ -6,7 +6,7 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::lxc::DeviceRule;
+use crate::lxc::{DeviceRule, Gateway, Ipv4Network, Up};
 
 /// Everything a start needs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -83,6 +83,19 @@ pub enum SetupStep {
     },
     /// Set its own network namespace's loopback device up.
     LoopbackUp,
+    /// Bring an interface into its own network namespace.
+    Interface {
+        /// What it is called there.
+        name: String,
+        /// Where it comes from.
+        link: Link,
+        /// Whether it is brought up.
+        up: Up,
+        /// Its addresses.
+        addresses: Vec<Ipv4Network>,
+        /// Where everything else is reached; `auto` is the bridge's own address.
+        gateway: Option<Gateway>,
+    },
     /// Make a tree the root.
     Root {
         /// What becomes the root.
@@ -190,6 +203,21 @@ pub enum SetupStep {
         arguments: Vec<String>,
         /// `NAME=value`.
         environment: Vec<String>,
+    },
+}
+
+/// Where an interface of a container comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Link {
+    /// It is one end of a pair that is made; the other end stays on the device, up.
+    Pair {
+        /// What the other end is attached to.
+        bridge: Option<String>,
+    },
+    /// The device's own interface is moved; the device has it back when the container ends.
+    Device {
+        /// What it is called there.
+        name: String,
     },
 }
 

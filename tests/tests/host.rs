@@ -1,5 +1,6 @@
 //! Containers in real namespaces, started and looked at from inside.
 
+mod network;
 mod rooted;
 
 use std::collections::BTreeSet;

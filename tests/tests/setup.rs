@@ -114,8 +114,9 @@ fn a_plain_folder() {
 #[test]
 fn what_cannot_be_done_is_refused_with_a_sentence() {
     let refused = [
-        "lxc.net.0.type = veth\nlxc.net.0.link = br0\n",
-        "lxc.net.0.type = phys\nlxc.net.0.link = eth1\n",
+        "lxc.namespace.keep = net\nlxc.net.0.type = veth\nlxc.net.0.link = br0\n",
+        "lxc.net.0.type = none\nlxc.net.1.type = phys\nlxc.net.1.link = eth1\n",
+        "lxc.net.3.type = veth\nlxc.net.3.ipv4.gateway = auto\n",
         "lxc.seccomp.profile = /usr/share/lxc/config/common.seccomp\n",
         "lxc.apparmor.profile = generated\n",
         "lxc.selinux.context = system_u:system_r:lxc_t:s0\n",
@@ -123,6 +124,31 @@ fn what_cannot_be_done_is_refused_with_a_sentence() {
     ];
     let sentences: String = refused.iter().map(|conf| plan(conf, Privileges::Root)).collect();
     insta::assert_snapshot!("refused", sentences);
+}
+
+#[test]
+fn interfaces() {
+    let conf = r"
+lxc.net.0.type = veth
+lxc.net.0.link = br0
+lxc.net.0.flags = up
+lxc.net.0.ipv4.address = 10.0.3.2/24
+lxc.net.0.ipv4.gateway = auto
+lxc.net.1.type = phys
+lxc.net.1.link = eth0
+lxc.net.1.ipv4.address = 192.168.7.1
+lxc.net.1.ipv4.gateway = 192.168.7.254
+lxc.net.2.type = veth
+lxc.net.2.name = eth%d
+lxc.net.3.type = phys
+lxc.net.3.link = enp1s0
+lxc.net.3.name = wan
+";
+    let text = plan(conf, Privileges::Root);
+    let own: Vec<&str> = text.lines().filter(|line| line.contains("Interface")).collect();
+    insta::assert_snapshot!("interfaces", own.join("\n"));
+    let refused = plan("lxc.net.0.type = veth\n", Privileges::UserNamespace);
+    assert!(refused.contains("not root"), "{refused}");
 }
 
 #[test]
