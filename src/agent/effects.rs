@@ -9,6 +9,7 @@ mod mount;
 mod place;
 mod start;
 mod steps;
+mod unpack;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -151,7 +152,7 @@ impl Effects {
         let plan = self.mounts.plan(&world, &container, &revision, generation);
         tokio::spawn(async move {
             let outcome = match plan {
-                Ok(plan) => mount::make(&world, &plan).await,
+                Ok(plan) => mount::make(&world, &container, &revision, &plan).await,
                 Err(failure) => Err(failure),
             };
             let _ = events.send(Event::Report(Report::Mounted { container, generation, outcome })).await;

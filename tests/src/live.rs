@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use model::ids::Digest;
@@ -117,8 +118,8 @@ impl State {
 pub struct Device {
     folder: tempfile::TempDir,
     options: Vec<(&'static str, String)>,
-    /// Where agents say, by way of systemd's protocol, when their socket listens: nothing is polled for.
-    notify: UnixDatagram,
+    /// Hears each time that an agent says, by way of systemd's protocol, that its socket listens: nothing is polled for.
+    ready: mpsc::Receiver<()>,
 }
 
 impl Device {
@@ -134,8 +135,9 @@ impl Device {
         fs::create_dir_all(folder.path().join("root")).expect("a temporary folder can be written");
         let notify =
             UnixDatagram::bind(folder.path().join("notify")).expect("a temporary folder can hold a socket");
-        notify.set_read_timeout(Some(PATIENCE)).expect("not zero");
-        Device { folder, options: Vec::new(), notify }
+        let (say, ready) = mpsc::channel();
+        std::thread::spawn(move || listen(&notify, &say));
+        Device { folder, options: Vec::new(), ready }
     }
 
     /// A setting of the agent, as an environment variable.
@@ -208,22 +210,27 @@ impl Device {
     /// # Panics
     /// If none does.
     pub fn until_ready(&self) {
-        let mut message = [0; 4096];
-        loop {
-            let length = self.notify.recv(&mut message).unwrap_or_else(|_| self.not_ready());
-            if message[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
-                return;
-            }
-        }
+        self.ready.recv_timeout(PATIENCE).unwrap_or_else(|_| self.not_ready());
     }
 
     #[expect(clippy::panic, reason = "a test device whose agent does not start has nothing to go on with")]
-    fn not_ready(&self) -> usize {
+    fn not_ready(&self) {
         panic!("the agent did not become ready in {PATIENCE:?}; its log:\n{}", self.agent_log())
     }
 
     pub fn agent_log(&self) -> String {
         fs::read_to_string(self.folder.path().join("agent.log")).unwrap_or_default()
+    }
+}
+
+/// Reads whatever agents say, until nobody wants to know.
+fn listen(notify: &UnixDatagram, say: &mpsc::Sender<()>) {
+    let mut message = [0; 4096];
+    while let Ok(length) = notify.recv(&mut message) {
+        let is_ready = message[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1");
+        if is_ready && say.send(()).is_err() {
+            return;
+        }
     }
 }
 
@@ -414,6 +421,17 @@ impl Events {
         self.until(&format!("{container} at its goal"), |event| {
             event["kind"] == "goal-met" && event["container"] == container
         })
+    }
+
+    /// Until each of these containers has met its goal, in whatever order.
+    pub fn until_goals_met(&mut self, containers: &[&str]) {
+        let mut waiting: Vec<&str> = containers.to_vec();
+        while !waiting.is_empty() {
+            let met = self.until(&format!("{waiting:?} at their goals"), |event| {
+                event["kind"] == "goal-met" && waiting.iter().any(|name| event["container"] == *name)
+            });
+            waiting.retain(|name| met["container"] != *name);
+        }
     }
 
     /// Until nothing comes any more, because the agent has left.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use host::{HostError, Working};
 use model::ids::{ContainerName, Generation, RevisionId};
 use model::report::{Failure, FailureKind};
 use model::setup::MountStep;
 
-use super::{World, place};
+use super::{World, place, unpack};
 use crate::inputs::descriptor::awaited;
 
 /// What is mounted, or being mounted: the plan by which it is taken away again.
@@ -41,9 +42,26 @@ impl Mounts {
     }
 }
 
-pub(super) async fn make(world: &World, plan: &[MountStep]) -> Result<(), Failure> {
+pub(super) async fn make(
+    world: &Arc<World>,
+    container: &ContainerName,
+    revision: &RevisionId,
+    plan: &[MountStep],
+) -> Result<(), Failure> {
+    unpack(world, container, revision).await?;
     let working = world.launcher.ask(|launcher| launcher.begin_mount(plan));
     finish(working.map_err(|error| error.failure())?).await
+}
+
+/// Where images cannot be mounted.
+async fn unpack(world: &Arc<World>, container: &ContainerName, revision: &RevisionId) -> Result<(), Failure> {
+    for (image, folder) in place::of(world, container, revision)?.to_unpack(&world.store) {
+        let unpacked = tokio::task::spawn_blocking(move || unpack::unpack(&image, &folder)).await;
+        unpacked.unwrap_or_else(|error| {
+            Err(Failure::new(FailureKind::Transient, format!("unpack an image: {error}")))
+        })?;
+    }
+    Ok(())
 }
 
 pub(super) async fn take_away(world: &World, plan: &[MountStep]) -> Result<(), Failure> {

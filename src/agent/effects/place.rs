@@ -10,12 +10,14 @@ use host::cgroup::{self, Cgroups};
 use model::ids::{ContainerName, RevisionId};
 use model::report::{Failure, FailureKind};
 use model::revision::Container;
+use model::run::VolumeSource;
 use model::setup::{MountStep, StartPlan};
 use nix::sys::signal::Signal;
 
 use super::World;
 use crate::config::Config;
 use crate::start;
+use crate::store::Store;
 
 /// What this device offers, as it was found when the agent's life began.
 #[derive(Debug)]
@@ -112,6 +114,21 @@ impl Placed<'_> {
     /// Its own mounts.
     pub(super) fn mounts(&self) -> Result<Vec<MountStep>, Failure> {
         setup::mounts(&self.container, &self.context)
+    }
+
+    /// Images that this agent cannot mount, with the folders that stand in for them.
+    pub(super) fn to_unpack(&self, store: &Store) -> Vec<(PathBuf, PathBuf)> {
+        match self.device.privileges {
+            Privileges::Root => return Vec::new(),
+            Privileges::UserNamespace => {}
+        }
+        let volumes = self.container.run.root.iter().chain(&self.container.run.volumes);
+        let images = volumes.filter_map(|volume| match volume.source {
+            VolumeSource::Image(digest) => Some(digest),
+            VolumeSource::Folder | VolumeSource::Verity(_) => None,
+        });
+        let places = &self.device.places;
+        images.map(|digest| (store.object_path(&digest), PathBuf::from(places.unpacked(&digest)))).collect()
     }
 
     /// Everything up to its program.

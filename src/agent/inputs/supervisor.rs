@@ -1,5 +1,10 @@
 //! The service manager that started the agent, told how it is doing where it wants to know.
 
+use std::ffi::OsStr;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use model::report::{DeviceReport, Phase};
@@ -9,36 +14,32 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 /// A systemd, or whoever set NOTIFY_SOCKET; without one, every word goes nowhere.
 #[derive(Debug)]
 pub struct Supervisor {
-    listening: Listening,
+    line: Option<UnixDatagram>,
     status: String,
     watchdog: Option<Interval>,
-}
-
-/// Whether anybody wants to know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Listening {
-    Yes,
-    No,
 }
 
 impl Supervisor {
     /// Reads from the environment whether anybody wants to know, and whether as a watchdog.
     pub fn from_environment() -> Supervisor {
-        let listening = match std::env::var_os("NOTIFY_SOCKET") {
-            Some(_) => Listening::Yes,
-            None => Listening::No,
-        };
-        Supervisor { listening, status: String::new(), watchdog: sd_notify::watchdog_enabled().map(half_of) }
+        let line = std::env::var_os("NOTIFY_SOCKET").and_then(|name| match connect(&name) {
+            Ok(line) => Some(line),
+            Err(error) => {
+                log::warn!("op=connect-service-manager error={error:?}");
+                None
+            }
+        });
+        Supervisor { line, status: String::new(), watchdog: sd_notify::watchdog_enabled().map(half_of) }
     }
 
     /// The agent answers its sockets.
     pub fn ready(&self) {
-        tell(&[NotifyState::Ready]);
+        self.tell(&[NotifyState::Ready]);
     }
 
     /// One line of what the device is doing, and that the orderly stop has begun; told only when it changed.
     pub fn follow(&mut self, report: &DeviceReport) {
-        if let Listening::No = self.listening {
+        if self.line.is_none() {
             return;
         }
         let line = describe(report);
@@ -46,14 +47,14 @@ impl Supervisor {
             return;
         }
         match report.phase {
-            Phase::ShuttingDown => tell(&[NotifyState::Stopping, NotifyState::Status(&line)]),
+            Phase::ShuttingDown => self.tell(&[NotifyState::Stopping, NotifyState::Status(&line)]),
             Phase::Booting
             | Phase::Running
             | Phase::Verifying
             | Phase::Trying
             | Phase::Testing
             | Phase::RollingBack
-            | Phase::OnlyAnswering => tell(&[NotifyState::Status(&line)]),
+            | Phase::OnlyAnswering => self.tell(&[NotifyState::Status(&line)]),
         }
         self.status = line;
     }
@@ -68,9 +69,19 @@ impl Supervisor {
         }
     }
 
+    /// Never waits: a service manager that does not read misses a line, and the device notices nothing.
+    fn tell(&self, words: &[NotifyState<'_>]) {
+        let text: String = words.iter().map(|word| format!("{word}\n")).collect();
+        if let Some(line) = &self.line
+            && let Err(error) = line.send(text.as_bytes())
+        {
+            log::warn!("op=notify error={error:?}");
+        }
+    }
+
     /// The loop is alive.
     pub fn alive(&self) {
-        tell(&[NotifyState::Watchdog]);
+        self.tell(&[NotifyState::Watchdog]);
     }
 }
 
@@ -90,9 +101,34 @@ fn half_of(length: Duration) -> Interval {
     interval
 }
 
-/// A service manager that does not listen changes nothing for the device.
-fn tell(words: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(words) {
-        log::warn!("op=notify error={error:?}");
+/// A name that begins with `@` is not a path.
+fn connect(name: &OsStr) -> io::Result<UnixDatagram> {
+    let address = match name.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(name)?,
+    };
+    let line = UnixDatagram::unbound()?;
+    line.set_nonblocking(true)?;
+    line.connect_addr(&address)?;
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_manager_that_does_not_read_delays_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        let supervisor =
+            Supervisor { line: Some(connect(path.as_os_str()).unwrap()), status: String::new(), watchdog: None };
+        for _ in 0..1000 {
+            supervisor.ready();
+        }
+        let mut told = [0; 64];
+        let length = manager.recv(&mut told).unwrap();
+        assert_eq!(&told[..length], b"READY=1\n");
     }
 }

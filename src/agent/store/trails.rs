@@ -196,6 +196,9 @@ impl Store {
     /// Writes a revision's progress document, then, if it says DONE, its `.pv/done`.
     pub fn write_progress(&self, revision: &RevisionId, progress: &Progress) -> Result<(), Failure> {
         let trail = path(revision);
+        // A trail that was laid down by a factory's tools may lack the folder; one that is gone must not come back.
+        self.folder.stat(&trail).map_err(failure)?;
+        self.folder.make_folders(&format!("{trail}/.pv")).map_err(failure)?;
         let write = |name: &str, bytes: &[u8]| {
             self.folder.replace(&format!("{trail}/.pv/{name}"), bytes, Readers::All).map_err(failure)
         };
