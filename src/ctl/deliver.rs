@@ -13,7 +13,7 @@ use crate::bundle::{Bundle, named_objects};
 use crate::check;
 use crate::cli::{Post, Run};
 use crate::client::Client;
-use crate::events::{Event, Events, Until};
+use crate::events::{Event, Events, From, Until};
 use crate::failed::Failed;
 use crate::meter::Meter;
 use crate::output::Output;
@@ -74,7 +74,9 @@ async fn send_objects(client: &Client, output: &Output, bundle: &Bundle) -> Resu
             text: format!("object {digest} ({key}) neither came along nor is on the device"),
         });
     }
-    let lacking: BTreeSet<Digest> = named.into_values().filter(|digest| !there.contains(digest)).collect();
+    let named: BTreeSet<Digest> = named.into_values().collect();
+    let count = named.len();
+    let lacking: BTreeSet<Digest> = named.difference(&there).copied().collect();
     let bytes = lacking.iter().filter_map(|digest| sizes.get(digest)).sum();
     let mut meter = Meter::new(bytes);
     let sent = bundle
@@ -85,9 +87,9 @@ async fn send_objects(client: &Client, output: &Output, bundle: &Bundle) -> Resu
     meter.clear();
     sent?;
     output.line(&format!(
-        "{} of {} objects sent, {bytes} bytes",
+        "objects: {} sent ({bytes} bytes), {} were there",
         lacking.len(),
-        there.union(&lacking).count()
+        count - lacking.len()
     ))
 }
 
@@ -128,9 +130,10 @@ async fn begin(
         .call(Method::POST, "/commands", body.into_bytes())
         .await?
         .expect_success(&format!("run {revision}"))?;
+    output.line(&format!("{revision} is accepted, and going to be tried"))?;
     match events {
         Some(events) => follow(client, output, revision, events).await,
-        None => output.line(&format!("{revision} is being tried")),
+        None => Ok(()),
     }
 }
 
@@ -154,7 +157,7 @@ async fn follow(
             // The agent restarts in a reboot update: it has not failed while it comes back.
             Ok(None) | Err(Failed::Broken { .. }) => {
                 output.line("the agent is away; waiting for it")?;
-                events = reconnect(client).await?;
+                events = reconnect(client, last).await?;
                 if let Some(outcome) = outcome_on_record(client, revision).await? {
                     return outcome;
                 }
@@ -164,11 +167,13 @@ async fn follow(
     }
 }
 
-async fn reconnect(client: &Client) -> Result<Events, Failed> {
+/// Goes on after the last event that was seen: ids grow across restarts of the agent.
+async fn reconnect(client: &Client, last: Option<u64>) -> Result<Events, Failed> {
+    let from = last.map(From::After);
     let connected = async {
         let mut pause = Duration::from_millis(20);
         loop {
-            match Events::open(client, None, Until::Forever).await {
+            match Events::open(client, from, Until::Forever).await {
                 Ok(events) => return events,
                 Err(_) => tokio::time::sleep(pause).await,
             }

@@ -98,7 +98,7 @@ impl Event {
     }
 
     fn sentence(&self, output: &Output) -> String {
-        let container = output.paint(Tone::Strong, &visible(self.text("container")));
+        let container = output.paint(Tone::Strong, &format!("{:<12}", visible(self.text("container"))));
         let reason = visible(self.text("reason"));
         let why = if reason.is_empty() {
             String::new()
@@ -124,7 +124,9 @@ impl Event {
                 format!("{container}  {missed} {} in {}", self.text("goal"), self.seconds("deadline_ms"))
             }
             "update" => self.update_sentence(output),
-            "phase" => format!("device  {}{why}", output.paint(Tone::Strong, &visible(self.text("phase")))),
+            "phase" => {
+                format!("{:<12}  {}{why}", "device", output.paint(Tone::Strong, &visible(self.text("phase"))))
+            }
             "gap" => {
                 format!("{} events are missing here: {reason}", self.data.get("lost").unwrap_or(&Value::Null))
             }
@@ -137,8 +139,8 @@ impl Event {
         let progress = self.progress();
         let status = output.paint(show::update_tone(&progress.status), &progress.status);
         let why: String =
-            progress.reasons().iter().map(|line| format!("\n{:>14}{}", "", visible(line))).collect();
-        format!("update {}  {status}  {}{why}", visible(self.text("revision")), visible(&progress.message))
+            progress.reasons().iter().map(|line| format!("\n{:>26}{}", "", visible(line))).collect();
+        format!("{:<12}  {status}  {}{why}", visible(self.text("revision")), visible(&progress.message))
     }
 
     fn seconds(&self, field: &str) -> String {

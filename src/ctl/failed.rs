@@ -16,6 +16,8 @@ pub(crate) enum Failed {
     Broken { what: String, cause: String },
     #[error("failed to {what}: the agent answered {}: {text}", .status.as_u16())]
     Refused { what: String, status: StatusCode, text: String },
+    #[error("failed to signal {name}: the agent answered 500: {text}")]
+    Signal { name: &'static str, text: String },
     #[error("the answer to {what} was not understood: {cause}")]
     BadAnswer { what: String, cause: String },
     #[error("failed to {what}: {cause}")]
@@ -40,6 +42,7 @@ impl Failed {
             Failed::ReaderGone => 0,
             Failed::Broken { .. }
             | Failed::Refused { .. }
+            | Failed::Signal { .. }
             | Failed::BadAnswer { .. }
             | Failed::Source { .. }
             | Failed::Checked { .. }
@@ -56,7 +59,10 @@ impl Failed {
         match self {
             Failed::Unreachable { cause, .. } => Some(unreachable_hint(cause.kind()).to_owned()),
             Failed::Broken { .. } => Some("was the agent stopped meanwhile? Its log says why".to_owned()),
-            Failed::Refused { status, .. } => refused_hint(*status),
+            Failed::Refused { status, text, .. } => refused_hint(*status, text),
+            Failed::Signal { .. } => Some(
+                "only a container speaks for itself, over its own socket; ready counts where its status_goal is READY".to_owned(),
+            ),
             Failed::BadAnswer { .. } => Some("are goalctl and the agent of the same version?".to_owned()),
             Failed::RolledBack { revision, .. } => Some(format!(
                 "see `goalctl progress {revision}` and `goalctl logs NAME`; it is not run again unless with --force"
@@ -81,8 +87,9 @@ fn unreachable_hint(kind: io::ErrorKind) -> &'static str {
     }
 }
 
-fn refused_hint(status: StatusCode) -> Option<String> {
+fn refused_hint(status: StatusCode, text: &str) -> Option<String> {
     let hint = match status.as_u16() {
+        403 if text.contains("restart_policy") => "it restarts with the device alone, or by an update",
         403 => "a container whose roles do not include mgmt may only signal",
         409 => {
             "nothing was changed; see `goalctl status` and `goalctl progress REV`; a revision that failed runs with --force"

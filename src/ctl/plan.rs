@@ -1,12 +1,27 @@
 //! `goalctl plan`: what an update would do, asked of the agent without doing it.
 
-use serde_json::Value;
+use serde::Deserialize;
 
 use crate::address;
 use crate::cli::Format;
 use crate::client::Client;
 use crate::failed::Failed;
 use crate::output::{Output, Tone, visible};
+
+/// GET /plan.
+#[derive(Debug, Deserialize)]
+struct Plan {
+    from: String,
+    to: String,
+    needs: String,
+    reboot_because: Vec<String>,
+    stop: Vec<String>,
+    start: Vec<String>,
+    restart: Vec<String>,
+    mount: Vec<String>,
+    stay: Vec<String>,
+    fetch: Vec<String>,
+}
 
 pub(crate) async fn print(
     client: &Client,
@@ -17,25 +32,27 @@ pub(crate) async fn print(
 ) -> Result<(), Failed> {
     let (from, to) = (address::Step::parse(from)?, address::Step::parse(to)?);
     let path = format!("/plan?from={}&to={}", from.as_str(), to.as_str());
-    let body = client.get(&path).await?;
     if format.json {
-        return output.json(&body);
+        return output.json(&client.get(&path).await?);
     }
-    let plan: serde_json::Map<String, Value> = serde_json::from_slice(&body)
-        .map_err(|cause| Failed::BadAnswer { what: format!("GET {path}"), cause: cause.to_string() })?;
-    for (what, value) in &plan {
-        let heading = output.paint(Tone::Strong, &format!("{what:<10}"));
-        output.line(&format!("{heading}{}", listed(value)))?;
-    }
-    Ok(())
+    show(output, &client.get_json(&path).await?)
 }
 
-/// A list as words, a text as itself, anything else as JSON.
-fn listed(value: &Value) -> String {
-    match value {
-        Value::Array(items) if items.is_empty() => "-".to_owned(),
-        Value::Array(items) => items.iter().map(listed).collect::<Vec<_>>().join(" "),
-        Value::String(text) => visible(text),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => visible(&value.to_string()),
+fn show(output: &Output, plan: &Plan) -> Result<(), Failed> {
+    let needs = output.paint(Tone::Strong, &visible(&plan.needs));
+    output.line(&format!("{} -> {}  needs: {needs}", visible(&plan.from), visible(&plan.to)))?;
+    for (what, names) in [
+        ("because of", &plan.reboot_because),
+        ("stop", &plan.stop),
+        ("restart", &plan.restart),
+        ("start", &plan.start),
+        ("mount", &plan.mount),
+        ("stay", &plan.stay),
+        ("fetch", &plan.fetch),
+    ] {
+        if !names.is_empty() {
+            output.line(&format!("  {what:<10}  {}", visible(&names.join(" "))))?;
+        }
     }
+    Ok(())
 }

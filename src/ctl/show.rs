@@ -65,7 +65,7 @@ pub(crate) async fn groups(client: &Client, output: &Output, format: Format) -> 
             ]
         })
         .collect();
-    output.table(&["NAME", "STATUS", "GOAL", "AN UPDATE NEEDS"], &rows)
+    output.table(&["NAME", "STATUS", "GOAL", "RESTART POLICY"], &rows)
 }
 
 pub(crate) async fn steps(client: &Client, output: &Output, format: Format) -> Result<(), Failed> {
@@ -107,8 +107,15 @@ pub(crate) async fn progress(client: &Client, output: &Output, revision: &str) -
 }
 
 impl Progress {
-    /// Why, a line each. The field's documents hold a JSON document per line, ours plain sentences.
+    /// Why, a line each. A document's `logs` holds a JSON document per line, with its text at `msg`.
     pub(crate) fn reasons(&self) -> Vec<String> {
-        self.logs.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+        #[derive(Deserialize)]
+        struct Line {
+            msg: String,
+        }
+        let lines = self.logs.lines().filter(|line| !line.is_empty());
+        lines
+            .map(|line| serde_json::from_str(line).map_or_else(|_| line.to_owned(), |Line { msg }| msg))
+            .collect()
     }
 }

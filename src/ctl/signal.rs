@@ -1,6 +1,6 @@
 //! `goalctl signal`: what a container says about itself.
 
-use hyper::Method;
+use hyper::{Method, StatusCode};
 
 use crate::cli::Signal;
 use crate::client::Client;
@@ -13,5 +13,10 @@ pub(crate) async fn send(client: &Client, signal: Signal) -> Result<(), Failed> 
     };
     let body = format!(r#"{{"type":"{name}","payload":""}}"#);
     let answer = client.call(Method::POST, "/signal", body.into_bytes()).await?;
-    answer.expect_success(&format!("signal {name}")).map(drop)
+    match answer.expect_success(&format!("signal {name}")) {
+        Err(Failed::Refused { status: StatusCode::INTERNAL_SERVER_ERROR, text, .. }) => {
+            Err(Failed::Signal { name, text })
+        }
+        other => other.map(drop),
+    }
 }

@@ -16,8 +16,9 @@ use agent::store::Store;
 use engine::Time;
 use model::goal::{Status, StatusGoal};
 use model::ids::{ContainerName, Generation, RevisionId};
+use model::progress::{Progress, UpdateStatus};
 use model::recovery::{AutoRecovery, BackoffPolicy, RecoveryPolicy, RestartPolicy, Role};
-use model::report::{ContainerReport, DeviceReport, GoalReport, GroupReport, Phase};
+use model::report::{ContainerReport, DeviceReport, GoalReport, GroupReport, Happening, Phase};
 use model::request::{Refusal, Reply, Request};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -57,7 +58,7 @@ impl Device {
         let (hold, held) = watch::channel(false);
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (runtime, made) = std::sync::mpsc::channel();
-        let answering = answer(questions, store.clone(), held, asked.clone());
+        let answering = answer(questions, store.clone(), history.clone(), held, asked.clone());
         let server = std::thread::spawn(move || {
             let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.send(tokio.handle().clone()).unwrap();
@@ -259,10 +260,28 @@ pub(crate) fn report() -> DeviceReport {
     }
 }
 
+/// What becomes of an update: its name says it.
+fn update(revision: &RevisionId) -> Vec<Happening> {
+    let moved = |status, message: &str, logs: &str| {
+        let progress = Progress { status, message: message.to_owned(), retries: 0, logs: logs.to_owned() };
+        Happening::Update { revision: revision.clone(), progress }
+    };
+    let end = match revision.as_str() {
+        "locals/good" => moved(UpdateStatus::Done, "Update finished, revision set as rollback point", ""),
+        "locals/bad" => {
+            moved(UpdateStatus::Error, "Status goal not reached", "web: goal READY not met in 2 s")
+        }
+        "locals/refused" => moved(UpdateStatus::WontGo, "State JSON has bad format", ""),
+        _ => return Vec::new(),
+    };
+    vec![moved(UpdateStatus::InProgress, "Trying new revision", ""), end]
+}
+
 /// In the engine's place.
 async fn answer(
     mut questions: mpsc::Receiver<Question>,
     store: Arc<Store>,
+    history: Arc<History>,
     held: watch::Receiver<bool>,
     asked: Arc<Mutex<Vec<Request>>>,
 ) {
@@ -283,7 +302,10 @@ async fn answer(
             Request::Run { revision, .. } if store.step(&revision).is_none() => {
                 Reply::Refused(Refusal::NoSuchRevision(revision))
             }
-            Request::Run { .. } => Reply::Done,
+            Request::Run { revision, .. } => {
+                history.record(Time::from_micros(2000), &update(&revision));
+                Reply::Done
+            }
             Request::Control { container, .. } if container == name("db") => {
                 Reply::Refused(Refusal::NotControllable(container))
             }

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tar::{Builder, EntryType, Header};
+use tests::examples::{Sort, Subject, all};
 
 use crate::goalctl::{goalctl, without};
 
-const CONF: &[u8] = b"lxc.init.cmd = /bin/web\nlxc.rootfs.path = overlayfs:/volumes/web/root.squashfs:/volumes/web/lxc-overlay/upper\n";
-const IMAGE: &[u8] = b"an image, as far as a check cares";
+pub(crate) const CONF: &[u8] = b"lxc.init.cmd = /bin/web\nlxc.rootfs.path = overlayfs:/volumes/web/root.squashfs:/volumes/web/lxc-overlay/upper\n";
+pub(crate) const IMAGE: &[u8] = b"an image, as far as a check cares";
 
 pub(crate) fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -266,4 +267,22 @@ fn an_image_has_the_folder_s_files_and_the_same_bytes_each_time() {
     let names: Vec<&str> = found.iter().map(|(path, _)| path.as_str()).collect();
     assert_eq!(names, ["/", "/bin", "/bin/hello", "/sbin"]);
     assert_ne!(found[0].1 & 0o100, 0, "the root folder can be entered");
+}
+
+#[test]
+fn check_accepts_and_refuses_what_the_schemas_do() {
+    let folder = tempfile::tempdir().unwrap();
+    for (sort, code) in [(Sort::Valid, 0), (Sort::Invalid, 1), (Sort::InvalidBeyondSchema, 1)] {
+        for example in all(sort) {
+            let path = folder.path().join(example.name.replace('/', "-"));
+            if example.subject == Subject::Conf {
+                write_folder(&path);
+                std::fs::write(path.join("web/lxc.container.conf"), &example.bytes).unwrap();
+            } else {
+                std::fs::write(&path, example.state()).unwrap();
+            }
+            let said = goalctl(&["check", path.to_str().unwrap()]);
+            assert_eq!(said.code, code, "{sort:?} {}: {said:?}", example.name);
+        }
+    }
 }
