@@ -20,7 +20,10 @@ Exit codes:
   5  the update was refused before it was tried
 
 Socket: --socket, else $GOALPOST_SOCKET, else /pantavisor/pv-ctrl if it is there (inside a container), else
-/run/goalpost/pv-ctrl. Colour: --color; with auto, only on a terminal and without $NO_COLOR.";
+/run/goalpost/pv-ctrl. Colour: --color; with auto, only on a terminal and without $NO_COLOR.
+
+Completions (bash, zsh, fish) and man pages are made when goalctl is built: in goalctl-docs/ beside the program, or in
+the folder that GOALCTL_DOCS names then.";
 
 /// Sends signals from a container, brings revisions to a device, and shows what runs and why.
 #[derive(Debug, Parser)]
@@ -171,7 +174,7 @@ Examples:
     },
     /// Remove revisions and objects that nothing needs
     Gc,
-    /// Make a squashfs image of a folder, everything owned by root, the same bytes each time
+    /// Make a squashfs image of a folder: all owned by root, no extended attributes, the same bytes each time
     #[command(after_help = "\
 Examples:
   goalctl image ./rootfs root.squashfs")]
