@@ -86,9 +86,7 @@ impl Cgroups {
         let folder = self.path(container);
         match fs::create_dir(&folder) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                write(&folder.join("cgroup.kill"), "1")?
-            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => make_anew(&folder)?,
             Err(error) => {
                 return Err(HostError::at("make control group", folder.display().to_string())(error));
             }
@@ -173,6 +171,41 @@ impl Cgroup {
 impl AsFd for Cgroup {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
+    }
+}
+
+/// Ends whatever is in a group, and makes it anew. A group that was ever killed is of no use: kernels from 6.14 on also kill
+/// what is cloned into it later.
+fn make_anew(folder: &Path) -> Result<(), HostError> {
+    write(&folder.join("cgroup.kill"), "1")?;
+    wait_until_empty(folder)?;
+    let mut errors = remove_below(folder);
+    remove_folder(folder, &mut errors);
+    match errors.into_iter().next() {
+        Some(error) => Err(error),
+        None => {
+            fs::create_dir(folder).map_err(HostError::at("make control group", folder.display().to_string()))
+        }
+    }
+}
+
+/// Killed processes leave within microseconds; one that is stuck in the kernel must not hold up the caller.
+fn wait_until_empty(folder: &Path) -> Result<(), HostError> {
+    let path = folder.join("cgroup.events");
+    let at = || path.display().to_string();
+    let events = fs::File::open(&path).map_err(HostError::at("watch", at()))?;
+    let patience = rustix::event::Timespec { tv_sec: 1, tv_nsec: 0 };
+    loop {
+        let text = fs::read_to_string(&path).map_err(HostError::at("read", at()))?;
+        if text.lines().any(|line| line == "populated 0") {
+            return Ok(());
+        }
+        let mut watched = [rustix::event::PollFd::new(&events, rustix::event::PollFlags::PRI)];
+        match rustix::event::poll(&mut watched, Some(&patience)) {
+            Ok(0) => return Err(HostError::at("empty", at())(Errno::EBUSY)),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(HostError::at("watch", at())(errno)),
+        }
     }
 }
 

@@ -53,7 +53,8 @@ pub(super) async fn live(
         Ok(running) => {
             reporter.started(Ok(running.process.pid())).await;
             let exit = reporter.watch(&running.process, &mut stops, running.halt()).await;
-            running.clean_up(&reporter.note.container).await;
+            // Its socket closes, its control group goes, before anybody hears that nothing is left.
+            drop(running);
             reporter.exited(exit).await;
         }
         Err(failure) => {
@@ -73,7 +74,7 @@ pub(super) async fn watch_adopted(
     let reporter = Reporter { world, events, note: alive.note };
     let halt = place::halt_signal_of(&reporter.world, &reporter.note.container, &reporter.note.revision);
     let exit = reporter.watch(&alive.process, &mut stops, halt).await;
-    start::remove_group(&reporter.world, &reporter.note.container).await;
+    start::remove_group(&reporter.world, &reporter.note.container);
     reporter.exited(exit).await;
 }
 

@@ -36,8 +36,20 @@ pub(super) struct Starting {
 /// What a life has for itself, and gives back at its end.
 struct Kit {
     halt: u8,
-    group: Option<Cgroup>,
+    _group: Option<Group>,
     _serving: Serving,
+}
+
+/// A control group that goes with its life, however far that got. What is in it has ended by then.
+struct Group {
+    container: ContainerName,
+    group: Cgroup,
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        note_errors(&self.container, self.group.remove());
+    }
 }
 
 /// A container that runs.
@@ -61,7 +73,9 @@ pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Startin
     let (output, output_end) = pipe()?;
     let group = match &world.device.cgroups {
         Some(groups) => {
-            Some(groups.make(order.container.as_str(), &plan.cgroup).map_err(|error| error.failure())?)
+            let made = groups.make(order.container.as_str(), &plan.cgroup);
+            let group = made.map_err(|error| error.failure())?;
+            Some(Group { container: order.container.clone(), group })
         }
         None => None,
     };
@@ -70,13 +84,13 @@ pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Startin
             plan: &plan,
             output: output_end.as_fd(),
             errors: output_end.as_fd(),
-            cgroup: group.as_ref().map(AsFd::as_fd),
+            cgroup: group.as_ref().map(|group| group.group.as_fd()),
         })
     };
     let pending = world.launcher.ask(begin).map_err(|error| error.failure())?;
     capture(world, order, output)?;
     let readable = watched(&pending)?;
-    let kit = Kit { halt: place.halt_signal(), group, _serving: serving };
+    let kit = Kit { halt: place.halt_signal(), _group: group, _serving: serving };
     Ok(Starting { pending, readable, kit })
 }
 
@@ -140,17 +154,10 @@ impl Running {
     pub(super) fn halt(&self) -> u8 {
         self.kit.halt
     }
-
-    /// After its end: its socket is closed, its control group removed.
-    pub(super) async fn clean_up(self, container: &ContainerName) {
-        if let Some(group) = self.kit.group {
-            note_errors(container, group.remove());
-        }
-    }
 }
 
 /// Of a life that a former agent started.
-pub(super) async fn remove_group(world: &World, container: &ContainerName) {
+pub(super) fn remove_group(world: &World, container: &ContainerName) {
     if let Some(groups) = &world.device.cgroups {
         note_errors(container, groups.remove_one(container.as_str()));
     }

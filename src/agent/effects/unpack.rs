@@ -30,11 +30,7 @@ pub(super) fn unpack(image: &Path, folder: &Path) -> Result<(), Failure> {
 }
 
 /// Owners cannot be kept where only one user exists; device nodes cannot be made there.
-fn put(
-    content: &FilesystemReader<'_>,
-    node: &Node<SquashfsFileReader>,
-    folder: &Path,
-) -> io::Result<()> {
+fn put(content: &FilesystemReader<'_>, node: &Node<SquashfsFileReader>, folder: &Path) -> io::Result<()> {
     let Some(place) = beneath(folder, &node.fullpath) else {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a name in it leads outside"));
     };

@@ -122,8 +122,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
-        let supervisor =
-            Supervisor { line: Some(connect(path.as_os_str()).unwrap()), status: String::new(), watchdog: None };
+        let supervisor = Supervisor {
+            line: Some(connect(path.as_os_str()).unwrap()),
+            status: String::new(),
+            watchdog: None,
+        };
         for _ in 0..1000 {
             supervisor.ready();
         }

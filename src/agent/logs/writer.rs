@@ -98,6 +98,16 @@ impl Files {
         };
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let full = !file.is_empty() && file.len().saturating_add(length) > limits.file_bytes;
+        let mut bytes = bytes;
+        if full && self.mid_line == MidLine::Yes {
+            // The line that is under way ends in the file that it began in, unless it never does.
+            let end = bytes.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            let (line, rest) = bytes.split_at(end);
+            file.write(line)?;
+            bytes = rest;
+            let endless = file.len() > limits.file_bytes.saturating_mul(2);
+            self.mid_line = if end > 0 || endless { MidLine::No } else { MidLine::Yes };
+        }
         if full && self.mid_line == MidLine::No {
             file = self.rotate(folder, limits)?;
             position.file += 1;

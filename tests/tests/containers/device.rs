@@ -1,0 +1,161 @@
+//! A device whose agent is ended at the latest when its test ends, and whose log is shown when its test fails.
+
+use std::fs;
+
+use nix::unistd::geteuid;
+use serde_json::Value;
+use tests::live::{self, Agent, Client, Events, Programs};
+
+use crate::revision::Revision;
+
+pub(crate) struct Device {
+    folder: live::Device,
+    agent: Option<Agent>,
+}
+
+impl Device {
+    /// A device with that factory revision, its agent running.
+    pub(crate) fn started(factory: &Revision) -> Device {
+        Device::with(factory, &[])
+    }
+
+    /// The same with settings, as environment variables.
+    pub(crate) fn with(factory: &Revision, settings: &[(&'static str, &str)]) -> Device {
+        assert!(geteuid().is_root(), "this test starts containers on the real kernel: run it as root");
+        let mut folder = live::Device::new(&factory.state())
+            .with("GOALPOST_COMMIT_DELAY", "300ms")
+            .with("GOALPOST_STOP_GRACE", "1s")
+            .with("GOALPOST_LOG", "debug");
+        for (variable, value) in settings {
+            folder = folder.with(variable, *value);
+        }
+        let mut device = Device { folder, agent: None };
+        device.start();
+        device
+    }
+
+    pub(crate) fn start(&mut self) {
+        self.agent = Some(self.folder.start(&Programs::find("debug")));
+    }
+
+    fn agent(&self) -> &Agent {
+        self.agent.as_ref().unwrap()
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.agent().client()
+    }
+
+    /// The control socket of one container, as seen from outside.
+    pub(crate) fn client_of(&self, container: &str) -> Client {
+        Client::connect(&self.folder.run_dir().join("containers").join(container).join("pantavisor/pv-ctrl"))
+    }
+
+    /// Everything since the agent began.
+    pub(crate) fn events(&self) -> Events {
+        self.agent().events(0)
+    }
+
+    /// Until the agent has executed itself anew and answers.
+    pub(crate) fn until_anew(&self) {
+        self.folder.until_ready();
+    }
+
+    pub(crate) fn post(&self, name: &str, revision: &Revision) {
+        let answer = self.agent().post(name, &revision.state());
+        assert_eq!(answer.code, 200, "post {name}: {}", answer.text());
+    }
+
+    /// Posts, then runs.
+    pub(crate) fn update(&self, name: &str, revision: &Revision) {
+        self.post(name, revision);
+        let answer = self.agent().run(name);
+        assert_eq!(answer.code, 200, "run {name}: {}", answer.text());
+    }
+
+    pub(crate) fn run(&self, name: &str) -> live::Answer {
+        self.agent().run(name)
+    }
+
+    /// Asks for a container to be started, stopped or restarted.
+    pub(crate) fn control(&self, container: &str, action: &str) {
+        let body = format!(r#"{{"action":"{action}"}}"#);
+        let answer = self.client().send("PUT", &format!("/containers/{container}"), body.as_bytes());
+        assert_eq!(answer.code, 200, "{action} {container}: {}", answer.text());
+    }
+
+    /// A revision's progress document as it lies on disk once the agent has stopped.
+    pub(crate) fn progress_after_stop(&mut self, name: &str) -> Value {
+        self.stop();
+        let path = self.folder.root().join("trails").join(name).join(".pv/progress");
+        serde_json::from_slice(&fs::read(&path).unwrap()).unwrap()
+    }
+
+    pub(crate) fn status(&self) -> Value {
+        self.client().get("/status").json()
+    }
+
+    /// One container of the status.
+    pub(crate) fn container(&self, name: &str) -> Value {
+        let status = self.status();
+        let found = status["containers"].as_array().unwrap().iter().find(|one| one["name"] == name);
+        found.unwrap_or_else(|| panic!("no container {name}: {status:#}")).clone()
+    }
+
+    /// A container's first process: an identity that is never used twice in a boot.
+    pub(crate) fn process(&self, container: &str) -> Process {
+        let pid = self.container(container)["pid"].as_u64().unwrap();
+        Process { pid, started: started(pid).unwrap() }
+    }
+
+    /// SIGKILL, as the kernel's OOM killer would.
+    pub(crate) fn kill_agent(&mut self) {
+        self.agent.take().unwrap().kill();
+    }
+
+    /// The orderly stop.
+    pub(crate) fn stop(&mut self) {
+        assert!(self.agent.take().unwrap().stop().success(), "{}", self.folder.agent_log());
+    }
+
+    pub(crate) fn journal(&self) -> String {
+        fs::read_to_string(self.folder.root().join("journal/current.jsonl")).unwrap()
+    }
+
+    /// What a container has printed, in its revision.
+    pub(crate) fn output(&self, revision: &str, container: &str) -> String {
+        let folder = self.folder.root().join("logs").join(revision).join(container);
+        let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect()
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the agent's log:\n{}", self.folder.agent_log());
+        }
+    }
+}
+
+/// A process that cannot be taken for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Process {
+    pub(crate) pid: u64,
+    started: u64,
+}
+
+impl Process {
+    pub(crate) fn lives(self) -> bool {
+        started(self.pid) == Some(self.started)
+    }
+}
+
+/// In clock ticks since boot.
+fn started(pid: u64) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    // One that has ended, and that a slow init has not reaped, lives no more.
+    let ended = fields.next()? == "Z";
+    if ended { None } else { fields.nth(18)?.parse().ok() }
+}

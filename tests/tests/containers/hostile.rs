@@ -1,0 +1,96 @@
+//! Containers and images that mean harm, or were just made badly: a clear reason, and everyone else is unaffected.
+
+use serde_json::json;
+
+use crate::device::Device;
+use crate::revision::{Container, READY, RUN, Revision, image_with};
+
+fn beside(container: Container) -> Revision {
+    Revision::new([Container::new("good", READY).goal("READY"), container])
+}
+
+#[test]
+fn a_symlink_in_an_image_leads_no_mount_outside() {
+    let outside = tempfile::tempdir().unwrap();
+    let target = outside.path().join("planted");
+    let image = image_with(&[("/way-out", outside.path().to_str().unwrap())]);
+    let container = Container::new("web", RUN)
+        .image(image)
+        .conf("lxc.mount.entry = /etc way-out/planted none bind,create=dir 0 0");
+    let device = Device::started(&beside(container));
+    let mut events = device.events();
+    // Resolved inside the root, the link names a folder that the container's own root does not have; it is made there.
+    events.until_goals_met(&["good", "web"]);
+    assert!(!target.exists(), "a mount target was made outside the container");
+}
+
+#[test]
+fn a_container_that_ignores_sigterm_is_ended_after_its_grace_while_others_are_answered() {
+    let stubborn = Container::new("web", "trap '' TERM PWR INT; while :; do /bin/sleep 1000; done");
+    let device = Device::started(&beside(stubborn));
+    let mut events = device.events();
+    events.until_goals_met(&["good", "web"]);
+    device.control("web", "stop");
+    events.until_status("web", "STOPPING");
+    assert_eq!(device.container("good")["status"], "READY");
+    events.until_status("web", "STOPPED");
+}
+
+#[test]
+fn a_flood_of_output_is_bounded_on_disk_and_delays_nobody() {
+    let flood = beside(Container::new("web", "exec /bin/yes goalpost"));
+    let mut device =
+        Device::with(&flood, &[("GOALPOST_LOGS_FILE_SIZE", "64K"), ("GOALPOST_LOGS_FILES", "1")]);
+    let mut events = device.events();
+    events.until_goals_met(&["good", "web"]);
+    for _ in 0..200 {
+        assert_eq!(device.container("good")["status"], "READY");
+    }
+    device.stop();
+    let kept = device.output("0", "web").len();
+    assert!(kept > 0 && kept <= 3 * 64 * 1024, "{kept} bytes kept");
+}
+
+#[test]
+fn a_container_that_forks_without_end_ends_with_its_first_process() {
+    let container =
+        Container::new("web", "bomb() { bomb & bomb; }; (bomb 2> /dev/null) & exec /bin/sleep 1000")
+            .conf("lxc.cgroup2.pids.max = 64");
+    // Without the controller the conf's own value cannot be written: then nothing bounds it, and it is not run here.
+    if !std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default().contains("pids") {
+        eprintln!("no pids controller: a revision that limits processes is refused");
+        let device = Device::started(&beside(container));
+        let mut events = device.events();
+        events.until_goal_met("good");
+        return;
+    }
+    let device = Device::started(&beside(container));
+    let mut events = device.events();
+    events.until_goals_met(&["good", "web"]);
+    device.control("web", "stop");
+    events.until_status("web", "STOPPED");
+    assert_eq!(device.container("good")["status"], "READY");
+}
+
+#[test]
+fn an_image_that_is_no_squashfs_says_so_and_spares_the_others() {
+    let container = Container::new("web", RUN)
+        .image(b"this is not a file system".repeat(400))
+        .with("auto_recovery", json!({"policy": "no"}));
+    let device = Device::started(&beside(container));
+    let mut events = device.events();
+    let reason = events.until("web failed", |event| {
+        event["container"] == "web"
+            && event["reason"].as_str().is_some_and(|reason| reason.contains("failed to"))
+    });
+    events.until_goal_met("good");
+    assert!(reason["reason"].as_str().unwrap().contains("find a squashfs or erofs in"), "{reason}");
+}
+
+#[test]
+fn a_container_cannot_signal_for_another_nor_ask_what_only_an_operator_may() {
+    let device = Device::started(&beside(Container::new("web", READY).goal("READY")));
+    device.events().until_goal_met("web");
+    let answer = device.client_of("web").get("/containers");
+    assert_eq!((answer.code, &*answer.text()), (403, r#"{"Error":"Request not sent from a mgmt platform"}"#));
+}
