@@ -146,7 +146,7 @@ pub fn start(container: &Container, context: &Context) -> Result<StartPlan, Fail
     steps.push(SetupStep::Root { tree: entered_root(container, conf, context), attributes: BTreeSet::new() });
     automatic(conf.auto_mounts, &namespaces, context, &mut steps);
     if conf.dev == Dev::Made {
-        dev::made(&conf.console, &namespaces, context.privileges, &mut steps);
+        dev::made(conf, &namespaces, context.privileges, &mut steps);
     }
     pantavisor(container, context, &mut steps);
     for entry in &conf.mounts {
@@ -283,7 +283,12 @@ fn automatic(
         if access != model::lxc::Access::ReadWrite {
             attributes.push(MountAttribute::ReadOnly);
         }
-        steps.push(fresh("sysfs", "/sys", &[], &attributes, own(namespaces, Namespace::Network, context)));
+        let source = own(namespaces, Namespace::Network, context);
+        steps.push(fresh("sysfs", "/sys", &[], &attributes, source));
+        // As LXC has it: the settings of its own interfaces.
+        if access == model::lxc::Access::Mixed && matches!(source, Source::Fresh) {
+            steps.push(SetupStep::Writable { path: "/sys/devices/virtual/net".to_owned() });
+        }
     }
 }
 

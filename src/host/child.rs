@@ -21,7 +21,8 @@ use crate::error::{AsErrno, HostError};
 use crate::inside::{self, Missing};
 use crate::interface::{BothSides, Outside, Wanted};
 use crate::launcher::{self, Held, Kit};
-use crate::{detached, sys, wire};
+use crate::sys::{self, Change};
+use crate::{detached, wire};
 
 /// The name under which our own binary runs as the launcher.
 pub(crate) const LAUNCHER: &CStr = c"goalpost-launcher";
@@ -125,6 +126,7 @@ fn take_all(steps: &[SetupStep]) -> Result<Vec<Option<OwnedFd>>, HostError> {
             | SetupStep::Console
             | SetupStep::Mask { .. }
             | SetupStep::ReadOnly { .. }
+            | SetupStep::Writable { .. }
             | SetupStep::Write { .. }
             | SetupStep::Limit { .. }
             | SetupStep::Capabilities { .. }
@@ -240,7 +242,10 @@ impl Stand<'_> {
             SetupStep::Console => self.console(),
             SetupStep::Mask { path } => self.mask(path).map_err(HostError::at("hide", path)),
             SetupStep::ReadOnly { path } => {
-                self.make_read_only(path).map_err(HostError::at("make read-only", path))
+                self.cover_with_itself(path, Change::Set).map_err(HostError::at("make read-only", path))
+            }
+            SetupStep::Writable { path } => {
+                self.cover_with_itself(path, Change::Clear).map_err(HostError::at("make writable", path))
             }
             SetupStep::Write { path, value, need } => match self.write(path, value) {
                 Err(_) if *need == Need::Optional => Ok(()),
@@ -331,15 +336,15 @@ impl Stand<'_> {
         sheet.lay_over(target.as_fd()).map_err(|errno| errno.as_errno())
     }
 
-    /// What is not there cannot be written.
-    fn make_read_only(&self, path: &str) -> Result<(), Errno> {
+    /// Lays what is at `path` over itself, read-only or writable. What is not there stays so.
+    fn cover_with_itself(&self, path: &str, change: Change) -> Result<(), Errno> {
         let target = match inside::open(self.root_errno()?, path) {
             Err(rustix::io::Errno::NOENT) => return Ok(()),
             other => other.map_err(|errno| errno.as_errno())?,
         };
         let same = detached::clone(target.as_fd(), Depth::All).map_err(|errno| errno.as_errno())?;
         let attributes = detached::flags(&[MountAttribute::ReadOnly].into());
-        sys::set_mount_attributes(same.as_fd(), attributes.bits().into(), true)?;
+        sys::change_mount_attributes(same.as_fd(), attributes.bits().into(), change, true)?;
         detached::attach(same.as_fd(), target.as_fd()).map_err(|errno| errno.as_errno())
     }
 

@@ -86,9 +86,30 @@ struct MountAttr {
     user_namespace: u64,
 }
 
+/// Whether attributes are set or cleared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Set,
+    Clear,
+}
+
 /// Sets attributes (`MOUNT_ATTR_…`) of the mount that `tree` is, or of all mounts below it too.
 pub(crate) fn set_mount_attributes(tree: BorrowedFd<'_>, set: u64, recursive: bool) -> Result<(), Errno> {
-    let attributes = MountAttr { set, clear: 0, propagation: 0, user_namespace: 0 };
+    change_mount_attributes(tree, set, Change::Set, recursive)
+}
+
+/// Sets or clears them.
+pub(crate) fn change_mount_attributes(
+    tree: BorrowedFd<'_>,
+    attributes: u64,
+    change: Change,
+    recursive: bool,
+) -> Result<(), Errno> {
+    let (set, clear) = match change {
+        Change::Set => (attributes, 0),
+        Change::Clear => (0, attributes),
+    };
+    let attributes = MountAttr { set, clear, propagation: 0, user_namespace: 0 };
     let depth = if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is an empty C string, `attributes` is a valid mount_attr of the size given, and the kernel only reads it.
     let done = unsafe {

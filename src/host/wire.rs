@@ -187,6 +187,7 @@ enums! {
         15 => SystemCalls { program }
         16 => WorkFolder { path }
         17 => Execute { arguments, environment }
+        19 => Writable { path }
         18 => Interface { name, link, up, addresses, gateway }
     }
     MountStep {

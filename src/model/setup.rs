@@ -155,6 +155,11 @@ pub enum SetupStep {
         /// Which.
         path: String,
     },
+    /// Make a folder writable that lies in something read-only, if it is there.
+    Writable {
+        /// Which.
+        path: String,
+    },
     /// Write a file of the container's own `/proc`.
     Write {
         /// Which.

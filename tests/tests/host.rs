@@ -345,6 +345,62 @@ fn a_control_group_holds_kills_and_guards_devices() {
 }
 
 #[test]
+fn what_a_former_life_left_in_a_control_group_is_gone_before_the_next() {
+    use host::cgroup::Cgroups;
+    use model::lxc::{DeviceAccess, DeviceRule, Devices, Verdict};
+    let Some(bench) = Bench::new() else { return };
+    let name = format!("goalpost-left-{}", std::process::id());
+    let Some(cgroups) = Cgroups::open(&name).unwrap() else { return rooted::skip("no cgroup v2") };
+    let rule = |verdict, devices| DeviceRule { verdict, devices, access: DeviceAccess::ALL };
+    let rules =
+        vec![rule(Verdict::Deny, Devices::All), rule(Verdict::Allow, Devices::Character(Some(1), Some(3)))];
+    let strict =
+        CgroupPlan { processes: ProcessLimit::Unlimited, values: vec![], devices: DeviceRules::Only(rules) };
+    let loose = CgroupPlan { processes: ProcessLimit::Unlimited, values: vec![], devices: DeviceRules::All };
+    let group = cgroups.make("c", &strict).unwrap();
+    let forever = "for i in 1 2 3 4 5 6 7 8; do sleep 1000 & done; wait";
+    let start_in = |group: &host::cgroup::Cgroup, device: SetupStep, script: &str| {
+        let (read, write) = std::io::pipe().unwrap();
+        let plan = plan(&bench, vec![mount(new("tmpfs"), "/dev"), device], script);
+        let fd = std::os::fd::AsFd::as_fd(&write);
+        let group = Some(std::os::fd::AsFd::as_fd(group));
+        let start = host::Start { plan: &plan, output: fd, errors: fd, cgroup: group };
+        (bench.launcher.begin_start(&start).unwrap().wait().unwrap(), read)
+    };
+    let (former, _) = start_in(&group, node("null", 3), forever);
+    let next = cgroups.make("c", &loose).unwrap();
+    assert_eq!(former.process.wait_for_end().unwrap(), Exit::Signal(9));
+    let members = std::fs::read_to_string(cgroups.path("c").join("cgroup.procs")).unwrap();
+    assert_eq!(members, "");
+    let (life, read) = start_in(&next, node("zero", 5), "head -c 1 /dev/zero | wc -c");
+    assert_eq!(std::io::read_to_string(read).unwrap(), "1\n");
+    life.process.wait_for_end().unwrap();
+    next.remove().unwrap();
+    cgroups.remove().unwrap();
+}
+
+#[test]
+fn of_a_read_only_sys_the_settings_of_its_own_interfaces_can_be_written() {
+    let Some(bench) = Bench::new() else { return };
+    let sys = SetupStep::Mount {
+        tree: new("sysfs"),
+        target: "/sys".into(),
+        attributes: BTreeSet::from([MountAttribute::ReadOnly]),
+        create: Create::Folder,
+        need: Need::Required,
+    };
+    let steps = vec![
+        sys,
+        SetupStep::Writable { path: "/sys/devices/virtual/net".into() },
+        SetupStep::Writable { path: "/sys/none-such".into() },
+    ];
+    let script =
+        "echo 1400 >/sys/class/net/lo/mtu && cat /sys/class/net/lo/mtu; echo x 2>&1 >/sys/power/state";
+    let outcome = bench.run(&plan(&bench, steps, script)).unwrap();
+    assert_eq!(outcome.text, "1400\nsh: can't create /sys/power/state: Read-only file system\n");
+}
+
+#[test]
 fn a_new_launcher_has_the_mounts_of_the_old() {
     let Some(bench) = Bench::new() else { return };
     let hold = bench.hold().display().to_string();

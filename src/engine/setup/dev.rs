@@ -3,9 +3,11 @@
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeSet;
 use alloc::format;
+use alloc::string::ToString;
+use alloc::vec;
 use alloc::vec::Vec;
 
-use model::lxc::Console;
+use model::lxc::{Console, LxcConf};
 use model::setup::{Create, DeviceKind, MountAttribute, Namespace, Need, SetupStep};
 
 use super::{Privileges, Source, bind, fresh, has_console};
@@ -23,7 +25,7 @@ const LINKS: [(&str, &str); 5] = [
 ];
 
 pub(super) fn made(
-    console: &Console,
+    conf: &LxcConf,
     namespaces: &BTreeSet<Namespace>,
     privileges: Privileges,
     steps: &mut Vec<SetupStep>,
@@ -42,22 +44,25 @@ pub(super) fn made(
     }));
     steps.extend(LINKS.map(|(name, to)| SetupStep::Link { path: format!("/dev/{name}"), to: to.to_owned() }));
     // Group 5 is tty; a user namespace with one group does not have it.
-    let own_terminals: &[(&str, &str)] = match privileges {
-        Privileges::Root => &[("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")],
-        Privileges::UserNamespace => &[("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")],
-    };
-    steps.push(fresh("devpts", "/dev/pts", own_terminals, &quiet, Source::Fresh));
+    let mut own_terminals = vec![("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
+    match privileges {
+        Privileges::Root => own_terminals.push(("gid", "5")),
+        Privileges::UserNamespace => {}
+    }
+    let most = conf.pty_max.map(|most| most.to_string());
+    own_terminals.extend(most.as_deref().map(|most| ("max", most)));
+    steps.push(fresh("devpts", "/dev/pts", &own_terminals, &quiet, Source::Fresh));
     steps.push(fresh("tmpfs", "/dev/shm", &[("mode", "1777"), ("size", "64m")], &silent, Source::Fresh));
     let messages = match privileges {
         Privileges::UserNamespace if !namespaces.contains(&Namespace::Ipc) => Source::TheDevices,
         Privileges::UserNamespace | Privileges::Root => Source::Fresh,
     };
     steps.push(fresh("mqueue", "/dev/mqueue", &[], &silent, messages));
-    match console {
+    match &conf.console {
         Console::Path(path) => {
             steps.push(bind(path.as_ref().to_owned(), "/dev/console", &[], Create::File, Need::Required));
         }
-        Console::Terminal | Console::Absent if has_console(console) => steps.push(SetupStep::Console),
+        Console::Terminal | Console::Absent if has_console(&conf.console) => steps.push(SetupStep::Console),
         Console::Terminal | Console::Absent => {}
     }
 }

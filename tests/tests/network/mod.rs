@@ -114,7 +114,7 @@ fn a_device_s_interface_is_moved_inside_under_another_name_and_remembered() {
 }
 
 #[test]
-fn an_interface_on_its_way_back_is_awaited_and_found_by_its_former_name() {
+fn an_interface_on_its_way_back_is_awaited() {
     on_a_device(&["link add far1 type veth peer name far2"], |bench| {
         let taken = SetupStep::Interface {
             name: "lan".into(),
@@ -129,7 +129,7 @@ fn an_interface_on_its_way_back_is_awaited_and_found_by_its_former_name() {
         let start = host::Start { plan: &plan, output: fd, errors: fd, cgroup: None };
         let pending = bench.launcher.begin_start(&start).unwrap();
         // Whether the child looks before or after this, it finds it.
-        ip("link property add dev far1 altname wan1");
+        ip("link set far1 name wan1");
         let spawned = pending.wait().unwrap();
         drop(write);
         assert_eq!(std::io::read_to_string(read).unwrap(), "1\n");
