@@ -12,14 +12,15 @@ use nix::errno::Errno;
 use rustix::fs::{Mode, OFlags};
 
 use crate::error::HostError;
-use crate::netlink::{Interface, Route};
+use crate::netlink::{Changes, Interface, Route};
 
 /// The device's side, taken while the child is still there.
-pub(crate) struct Outside(Route);
+pub(crate) struct Outside(Route, Changes);
 
 /// Both sides.
 pub(crate) struct BothSides {
     outside: Route,
+    changes: Changes,
     inside: Route,
     own: OwnedFd,
 }
@@ -41,7 +42,8 @@ impl Outside {
         if !steps.iter().any(|step| matches!(step, SetupStep::Interface { .. })) {
             return Ok(None);
         }
-        Route::open().map(Outside).map(Some).map_err(HostError::at("open", KERNEL))
+        let opened = || Ok(Outside(Route::open()?, Changes::open()?));
+        opened().map(Some).map_err(HostError::at::<rustix::io::Errno>("open", KERNEL))
     }
 
     /// Comes after the network namespace was made, while `/proc` is still the device's.
@@ -50,7 +52,7 @@ impl Outside {
         let own = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(HostError::at("open", path))?;
         let inside = Route::open().map_err(HostError::at("open", KERNEL))?;
-        Ok(BothSides { outside: self.0, inside, own })
+        Ok(BothSides { outside: self.0, changes: self.1, inside, own })
     }
 }
 
@@ -104,7 +106,10 @@ impl BothSides {
     /// as another one, lets the next start find it.
     fn take(&mut self, name: &str, given: &str) -> Result<(), HostError> {
         let moved = || HostError::at("move interface", format!("{given} inside, as {name}"));
-        let device = self.outside.awaited_interface(given).map_err(HostError::at("find interface", given))?;
+        let device = self
+            .outside
+            .awaited_interface(given, &self.changes)
+            .map_err(HostError::at("find interface", given))?;
         if device.name != given {
             self.outside.delete_other_name(&device, given).map_err(moved())?;
         }

@@ -60,6 +60,17 @@ mod link {
     pub(super) const PEER: u16 = 1;
 }
 
+/// Readable when an interface of the network namespace in which it was opened has changed.
+pub(crate) struct Changes(OwnedFd);
+
+impl Changes {
+    pub(crate) fn open() -> Result<Changes, Errno> {
+        let Route { socket, .. } = Route::open()?;
+        bind(&socket, &SocketAddrNetlink::new(0, LINK_CHANGES))?;
+        Ok(Changes(socket))
+    }
+}
+
 impl Route {
     pub(crate) fn open() -> Result<Route, Errno> {
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
@@ -73,9 +84,8 @@ impl Route {
     }
 
     /// The same, which may be on its way back from a network namespace that is being taken down.
-    pub(crate) fn awaited_interface(&mut self, name: &str) -> Result<Interface, Errno> {
-        let changes = Route::open()?.socket;
-        bind(&changes, &SocketAddrNetlink::new(0, LINK_CHANGES))?;
+    pub(crate) fn awaited_interface(&mut self, name: &str, changes: &Changes) -> Result<Interface, Errno> {
+        let Changes(changes) = changes;
         let end = Instant::now() + LONGEST_WAY_BACK;
         loop {
             match self.interface(name) {
@@ -84,10 +94,10 @@ impl Route {
             }
             let left = end.saturating_duration_since(Instant::now());
             let left = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
-            match poll(&mut [PollFd::new(&changes, PollFlags::IN)], Some(&left)) {
+            match poll(&mut [PollFd::new(changes, PollFlags::IN)], Some(&left)) {
                 Ok(0) => return Err(Errno::NODEV),
                 // Too many changes at once to tell each is a change as well.
-                Ok(_) => drop(rustix::io::read(&changes, &mut [0; 4096])),
+                Ok(_) => drop(rustix::io::read(changes, &mut [0; 4096])),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno),
             }
