@@ -1,6 +1,7 @@
 //! What does not depend on a machine's speed: sizes, memory, wake-ups, writes. Fails where a budget is exceeded.
 //!
 //! Run `cargo build --release && cargo bench --bench footprint` as root.
+#![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 use std::fs;
 use std::path::Path;

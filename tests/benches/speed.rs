@@ -2,6 +2,7 @@
 //!
 //! Run `cargo build --release && cargo bench --bench speed` as root; a word after `--` runs only what has it in its name.
 //! Every figure is a median; what is compared is the ratio, because machines differ and drift.
+#![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;

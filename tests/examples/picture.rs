@@ -165,8 +165,8 @@ impl Life {
     }
 
     fn draw_legend(&self, svg: &mut String, y: f64) {
-        let mut seen = BTreeMap::new();
-        self.bars.iter().for_each(|bar| drop(seen.insert(bar.status.clone(), colour(&bar.status))));
+        let seen: BTreeMap<_, _> =
+            self.bars.iter().map(|bar| (bar.status.clone(), colour(&bar.status))).collect();
         let mut x = 8.0;
         for (status, fill) in seen {
             let width = 6.2 * count(status.len()) + 8.0;

@@ -1,4 +1,5 @@
 //! What the benchmarks share: interleaved runs, medians, ratios.
+#![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 pub mod hello;
 pub mod load;
