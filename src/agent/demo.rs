@@ -184,6 +184,10 @@ fn end() {
 /// Short delays, for an audience.
 fn config(home: &Home) -> Config {
     let mut config = Config { root: home.root(), run_dir: home.run_dir(), ..Config::default() };
+    // Started over, it is a plain agent: the show is not repeated.
+    let (root, run_dir) = (config.root.clone().into(), config.run_dir.clone().into());
+    config.start_over_as =
+        vec!["goalpost".into(), "run".into(), "--root".into(), root, "--run-dir".into(), run_dir];
     config.settings.commit_delay = Duration::from_secs(1);
     config.settings.stop_grace = Duration::from_secs(2);
     config

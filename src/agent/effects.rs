@@ -147,6 +147,16 @@ impl Effects {
         self.blocking(move |world| steps::install(world, revision, state.as_deref()));
     }
 
+    /// For whoever looks at the disk: `trails/current` names what runs. Nothing waits for it.
+    pub(crate) fn name_current(&self, revision: RevisionId) {
+        let store = Arc::clone(&self.world.store);
+        tokio::task::spawn_blocking(move || {
+            if let Err(failure) = store.set_current(&revision) {
+                log::warn!("op=name-current revision={revision} error={:?}", failure.detail);
+            }
+        });
+    }
+
     fn mount(&mut self, container: ContainerName, revision: RevisionId, generation: Generation) {
         let (world, events) = (Arc::clone(&self.world), self.events.clone());
         let plan = self.mounts.plan(&world, &container, &revision, generation);

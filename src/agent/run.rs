@@ -146,6 +146,11 @@ impl Agent {
 
     fn publish(&mut self, now: Time, happenings: &[Happening]) {
         let report = self.engine.report();
+        if let Some(revision) = &report.revision
+            && self.report.borrow().revision.as_ref() != Some(revision)
+        {
+            self.effects.name_current(revision.clone());
+        }
         self.inputs.supervisor.follow(&report);
         self.report.send_if_modified(|published| {
             let changed = **published != report;

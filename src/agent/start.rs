@@ -65,6 +65,12 @@ pub enum StartError {
     /// The boot loader's variables cannot be used.
     #[error("learn how this device was booted: {0}")]
     Boot(#[from] BootError),
+    /// An ordinary user may not make containers here.
+    #[error(
+        "{0}; run as root, or let ordinary users make user namespaces: sysctl user.max_user_namespaces=15000, and where \
+             they exist kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0"
+    )]
+    NoUserNamespace(HostError),
     /// The kernel refused what no container can be started without.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -96,7 +102,10 @@ pub(crate) fn is_privileged() -> bool {
 /// # Errors
 /// The kernel refuses.
 pub fn become_capable() -> Result<(), StartError> {
-    if geteuid().is_root() { Ok(()) } else { Ok(host::namespace::enter_user_namespace()?) }
+    if geteuid().is_root() {
+        return Ok(());
+    }
+    host::namespace::enter_user_namespace().map_err(StartError::NoUserNamespace)
 }
 
 /// Begins. When it returns, the host socket takes connections; [`Agent::live`] answers them.

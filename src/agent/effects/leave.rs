@@ -18,11 +18,24 @@ pub(crate) struct Left;
 pub(crate) fn leave(then: AfterShutdown, config: &Config) -> Result<Left, Failure> {
     let never = match (then, config.power) {
         (AfterShutdown::End, _) | (AfterShutdown::PowerOff, Power::Restart) => return Ok(Left),
-        (AfterShutdown::Restart, Power::Restart) => start_over(&config.start_over_as),
+        (AfterShutdown::Restart, Power::Restart) => {
+            forget_boot(config);
+            start_over(&config.start_over_as)
+        }
         (AfterShutdown::Restart, Power::Own) => host::power::reboot().map_err(|error| error.failure()),
         (AfterShutdown::PowerOff, Power::Own) => host::power::power_off().map_err(|error| error.failure()),
     };
     never.map(|never| match never {})
+}
+
+/// What containers keep until the next boot goes with this one. Nothing of them is left that could use it.
+fn forget_boot(config: &Config) {
+    let disks = config.run_dir.join("disks");
+    if let Err(error) = std::fs::remove_dir_all(&disks)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        log::warn!("op=remove-boot-disks path={} error={error:?}", disks.display());
+    }
 }
 
 /// Replaces this process by a fresh one of the same program: every descriptor is closed on exec, every thread ends.

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
-use super::start::{self, Order, Running};
+use super::start::{self, Order, Progress, Running};
 use super::{World, place};
 use crate::inputs::descriptor::awaited;
 use crate::record::{Life, Stage};
@@ -89,11 +89,16 @@ async fn begin(
     let spawned = loop {
         tokio::select! {
             biased;
-            ended = starting.advance() => break ended,
+            progress = starting.advance() => match progress? {
+                Progress::Made(stage) => reporter.write(stage),
+                Progress::Executed(spawned) => break spawned,
+            },
             Some(_) = stops.recv() => starting.stop(),
         }
-    }?;
-    reporter.write(Stage::running(spawned.process.pid(), spawned.process.started()));
+    };
+    if let Stage::Starting = reporter.note.stage {
+        reporter.write(Stage::running(spawned.process.pid(), spawned.process.started()));
+    }
     Ok(starting.run(&reporter.world, order, spawned))
 }
 

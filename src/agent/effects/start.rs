@@ -16,6 +16,7 @@ use tokio::io::unix::AsyncFd;
 use super::{World, control, place};
 use crate::api;
 use crate::inputs::descriptor::awaited;
+use crate::record::Stage;
 use crate::serving::Serving;
 
 /// What is to be started.
@@ -30,7 +31,23 @@ pub(super) struct Order {
 pub(super) struct Starting {
     pending: Pending,
     readable: AsyncFd<OwnedFd>,
+    noted: Noted,
     kit: Kit,
+}
+
+/// Whether the process was told of, which it is once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Noted {
+    No,
+    Yes,
+}
+
+/// How far a start got.
+pub(super) enum Progress {
+    /// Its process exists, and is being set up.
+    Made(Stage),
+    /// Its program runs.
+    Executed(Spawned),
 }
 
 /// What a life has for itself, and gives back at its end.
@@ -91,7 +108,7 @@ pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Startin
     capture(world, order, output)?;
     let readable = watched(&pending)?;
     let kit = Kit { halt: place.halt_signal(), _group: group, _serving: serving };
-    Ok(Starting { pending, readable, kit })
+    Ok(Starting { pending, readable, noted: Noted::No, kit })
 }
 
 fn capture(world: &World, order: &Order, output: OwnedFd) -> Result<(), Failure> {
@@ -118,11 +135,15 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
 }
 
 impl Starting {
-    /// Waits for what becomes of the start. Cancel-safe.
-    pub(super) async fn advance(&mut self) -> Result<Spawned, Failure> {
+    /// Waits until the start got further. Cancel-safe.
+    pub(super) async fn advance(&mut self) -> Result<Progress, Failure> {
         loop {
             if let Some(outcome) = self.pending.advance() {
-                return outcome.map_err(|error| error.failure());
+                return outcome.map(Progress::Executed).map_err(|error| error.failure());
+            }
+            if let (Noted::No, Some(process)) = (self.noted, self.pending.process()) {
+                self.noted = Noted::Yes;
+                return Ok(Progress::Made(Stage::running(process.pid(), process.started())));
             }
             let Ok(mut ready) = self.readable.readable().await else { return std::future::pending().await };
             ready.clear_ready();

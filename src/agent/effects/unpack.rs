@@ -4,12 +4,17 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use backhand::{FilesystemReader, InnerNode, Node, SquashfsFileReader};
 use model::report::{Failure, FailureKind};
 
+/// One image at a time: containers that share one wait for the first to have unpacked it.
+static UNPACKING: Mutex<()> = Mutex::new(());
+
 /// Unpacks a squashfs image, unless it is there already.
 pub(super) fn unpack(image: &Path, folder: &Path) -> Result<(), Failure> {
+    let _alone = UNPACKING.lock().unwrap_or_else(PoisonError::into_inner);
     if folder.exists() {
         return Ok(());
     }
