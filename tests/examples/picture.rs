@@ -108,7 +108,7 @@ impl Life {
             self.draw_lane(&mut svg, lane, TOP + LANE * count(index), &places, end);
         }
         self.draw_marks(&mut svg, &places, bottom);
-        self.draw_legend(&mut svg, height - 12.0);
+        self.draw_legend(&mut svg, height - 26.0, end);
         svg.push_str("</svg>\n");
         svg
     }
@@ -164,12 +164,15 @@ impl Life {
         }
     }
 
-    fn draw_legend(&self, svg: &mut String, y: f64) {
+    fn draw_legend(&self, svg: &mut String, mut y: f64, end: f64) {
         let seen: BTreeMap<_, _> =
             self.bars.iter().map(|bar| (bar.status.clone(), colour(&bar.status))).collect();
         let mut x = 8.0;
         for (status, fill) in seen {
             let width = 6.2 * count(status.len()) + 8.0;
+            if x + width > end {
+                (x, y) = (8.0, y + 14.0);
+            }
             writeln!(
                 svg,
                 "<rect x=\"{x:.0}\" y=\"{:.0}\" width=\"10\" height=\"10\" fill=\"{fill}\"/><text x=\"{:.0}\" y=\"{y:.0}\" \
