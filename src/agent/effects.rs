@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::{Action, Event, Report, StopHow};
+use host::cgroup::Cgroups;
 use model::ids::{ContainerName, Generation, RevisionId};
 use model::report::Failure;
 use model::revision::Revision;
@@ -99,6 +100,14 @@ impl Effects {
 
     pub(crate) fn config(&self) -> &Config {
         &self.world.config
+    }
+
+    /// At the end of an orderly stop: no control group stays behind.
+    pub(crate) fn remove_groups(&self) {
+        let outcome = self.world.device.cgroups.as_ref().map_or(Ok(()), Cgroups::remove);
+        for error in outcome.err().into_iter().flatten() {
+            log::warn!("op=remove-control-groups error={:?}", error.to_string());
+        }
     }
 
     pub(crate) fn journal_folder(&self) -> PathBuf {

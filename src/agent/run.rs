@@ -174,7 +174,10 @@ impl Agent {
         let folder = self.effects.journal_folder();
         mem::replace(&mut self.journal, Journal::open(folder)).close().await;
         match leave::leave(then, self.effects.config()) {
-            Ok(left) => Some(left),
+            Ok(left) => {
+                self.effects.remove_groups();
+                Some(left)
+            }
             Err(failure) => {
                 log::error!("op=leave error={:?}", failure.detail);
                 // A step that fails to leave asks to leave again by a wake-up at the earliest.

@@ -106,7 +106,10 @@ impl Launcher {
         }
         let mut attributes = PosixSpawnAttr::init().map_err(failed())?;
         attributes.set_sigmask(&SigSet::empty()).map_err(failed())?;
-        attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK).map_err(failed())?;
+        // A group of its own: Control-C in a terminal is for the agent, which still needs its launcher to stop in order.
+        attributes.set_pgroup(nix::unistd::Pid::from_raw(0)).map_err(failed())?;
+        let flags = PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETPGROUP;
+        attributes.set_flags(flags).map_err(failed())?;
         let path = c_text(&program.display().to_string())?;
         let environment: [CString; 0] = [];
         let pid =
