@@ -73,13 +73,12 @@ impl Disk {
 
     /// Everything believed is handed out to be saved. The engine that called this lives on only if that works.
     pub(crate) fn save(&mut self) -> Option<Durable> {
+        // A save that failed may have reached the disk all the same: only another one tells what a boot will find.
+        let in_doubt = self.health != Health::Fine;
         self.health = Health::Fine;
-        if !self.is_dirty() {
-            self.saved = Arc::clone(&self.believed);
-            return None;
-        }
+        let is_due = in_doubt || self.is_dirty();
         self.saved = Arc::clone(&self.believed);
-        Some(Durable::clone(&self.saved))
+        is_due.then(|| Durable::clone(&self.saved))
     }
 
     /// A save failed.
