@@ -27,7 +27,8 @@ impl Engine {
 
     /// Takes down what the walk showed. Nothing here keeps anything from starting: it is saved by a wake-up of its own.
     pub(crate) fn settle(&mut self, thought: &mut Thought) {
-        if !self.is_walk_decided(Stakes::Ordinary) {
+        // Where nothing runs there is no walk, and nothing to conclude from it.
+        if self.current.is_none() || !self.is_walk_decided(Stakes::Ordinary) {
             return;
         }
         let durable = self.disk.durable();
