@@ -1,6 +1,7 @@
 //! Progress documents on their way to disk.
 
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use model::ids::{RequestId, RevisionId};
@@ -30,7 +31,7 @@ struct Paper {
     progress: Progress,
     writing: Writing,
     /// Who waits for it.
-    answer: Option<RequestId>,
+    answers: Vec<RequestId>,
 }
 
 /// How far a document is on its way to disk.
@@ -60,11 +61,12 @@ impl Documents {
         match self.papers.get_mut(revision) {
             Some(paper) => {
                 paper.progress = progress;
-                paper.answer = answer.or(paper.answer);
+                paper.answers.extend(answer);
             }
             None => {
                 let writing = Writing::Due { delay: Duration::ZERO };
-                self.papers.insert(revision.clone(), Paper { progress, writing, answer });
+                let answers = answer.into_iter().collect();
+                self.papers.insert(revision.clone(), Paper { progress, writing, answers });
             }
         }
     }
@@ -106,7 +108,7 @@ impl Documents {
         let Some(paper) = self.papers.get_mut(revision) else { return };
         let Writing::Asked { what, delay, .. } = &paper.writing else { return };
         let (what, delay) = (what.clone(), *delay);
-        if let Some(request) = paper.answer.take() {
+        for request in core::mem::take(&mut paper.answers) {
             thought.act(Action::Reply { request, reply: Reply::Done });
         }
         match outcome {
