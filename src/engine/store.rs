@@ -52,6 +52,11 @@ impl Store {
         self.collection.is_some()
     }
 
+    /// Whether the revision is on its way to disk.
+    pub(crate) fn is_installing(&self, revision: &RevisionId) -> bool {
+        self.installs.contains_key(revision)
+    }
+
     pub(crate) fn wakes(&self) -> impl Iterator<Item = (Time, &'static str)> {
         let collection =
             self.collection.iter().map(|collection| (collection.until, "a collection takes too long"));

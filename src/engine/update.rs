@@ -75,7 +75,8 @@ impl Engine {
         if !matches!(self.course, Course::Running | Course::OnlyAnswering(_)) {
             return Err(Refusal::Busy(self.course.phase()));
         }
-        if *revision == durable.committed && !self.is_only_answering() {
+        let running = *revision == durable.committed && !self.is_only_answering();
+        if running || self.store.is_installing(revision) {
             return Err(Refusal::RevisionInUse(revision.clone()));
         }
         if let Some(failure) = durable.failures.get(revision).filter(|failure| failure.final_ && !force) {
