@@ -195,8 +195,10 @@ impl Engine {
         self.go_on("the last good revision is back", thought);
     }
 
-    pub(crate) fn remember_failure(&mut self, revision: &RevisionId, record: FailureRecord) {
+    pub(crate) fn remember_failure(&mut self, revision: &RevisionId, mut record: FailureRecord) {
         let failures = &mut self.disk.change().failures;
+        // A forced try that was merely interrupted does not make good what failed before.
+        record.final_ |= failures.get(revision).is_some_and(|before| before.final_);
         if failures.len() >= FAILURES && !failures.contains_key(revision) {
             let oldest = failures.iter().min_by_key(|(_, failure)| failure.final_).map(|(id, _)| id.clone());
             oldest.map(|id| failures.remove(&id));
