@@ -10,7 +10,7 @@ use model::request::{AfterShutdown, Control, Refusal, Reply, Request, Signal};
 use crate::Engine;
 use crate::action::Action;
 use crate::container::{Fate, Life};
-use crate::course::{Course, Why};
+use crate::course::{Course, LeaveStage, Why};
 use crate::thought::{Moved, Thought};
 
 /// Whether the device is in the middle of an update.
@@ -125,7 +125,8 @@ impl Engine {
     }
 
     fn shut_down(&mut self, request: RequestId, then: AfterShutdown, thought: &mut Thought) {
-        let leaving = matches!(&self.course, Course::Departing(departure) if departure.why == Why::Asked);
+        let leaving = matches!(&self.course, Course::Departing(departure)
+            if departure.why == Why::Asked || matches!(departure.stage, LeaveStage::Leaving { .. }));
         let waits = then != AfterShutdown::End && self.updating() == Updating::Yes;
         if leaving || waits {
             return self.busy(request, thought);
