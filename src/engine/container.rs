@@ -18,6 +18,8 @@ pub(crate) struct Slot {
     pub(crate) spec: Spec,
     pub(crate) life: Life,
     pub(crate) mounts: Mounts,
+    /// What it was last mounted of: an update that does not touch it changes `spec`, never this.
+    pub(crate) mounted_of: Arc<Revision>,
     pub(crate) fate: Fate,
     pub(crate) goal: Goal,
     /// Tries used up since the count last started.
@@ -235,6 +237,7 @@ impl Life {
 impl Slot {
     pub(crate) fn new(spec: Spec) -> Slot {
         Slot {
+            mounted_of: Arc::clone(&spec.revision),
             spec,
             life: Life::Installed,
             mounts: Mounts::None,

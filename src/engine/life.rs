@@ -159,6 +159,7 @@ impl Slot {
     }
 
     fn mount(&mut self, generation: Generation, until: Time, thought: &mut Thought) {
+        self.mounted_of = Arc::clone(&self.spec.revision);
         let (container, revision) = (self.name().clone(), self.spec.revision.id().clone());
         thought.act(Action::Mount { container, revision, generation });
         let reason = Arc::clone(&self.reason);
