@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use model::boot::{BootVars, BootedAs};
+use model::durable::{Durable, TrialKind};
 use model::report::Failure;
 
 use crate::action::Action;
@@ -35,11 +36,13 @@ pub(crate) enum Loader {
 }
 
 impl Loader {
-    /// What the way this life was booted tells.
-    pub(crate) fn new(booted: &BootedAs) -> Loader {
+    /// What the way this life was booted tells. It tells nothing of a candidate that a former agent may have set since.
+    pub(crate) fn new(booted: &BootedAs, durable: &Durable) -> Loader {
+        let candidate_may_wait = durable.trial.as_ref().is_some_and(|trial| trial.kind == TrialKind::Reboot);
         match booted {
             BootedAs::NoLoader => Loader::Absent,
             BootedAs::Trying(_) => Loader::Unknown,
+            BootedAs::Committed(_) if candidate_may_wait => Loader::Unknown,
             BootedAs::Committed(committed) => {
                 Loader::Known(BootVars { committed: committed.clone(), candidate: None })
             }

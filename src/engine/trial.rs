@@ -179,12 +179,14 @@ impl Engine {
 
     /// What was before is back: the record of the failure lasts, and the progress document says it.
     pub(crate) fn finish_rolling_back(&mut self, thought: &mut Thought) {
-        let Some(Trial { revision, stage: TrialStage::RollingBack(record), .. }) =
+        let Some(Trial { revision, kind, stage: TrialStage::RollingBack(record), .. }) =
             self.disk.durable().trial.clone()
         else {
             return self.go_on("", thought);
         };
-        if !thought.may_decide() {
+        // An agent that finds a trial on record takes nothing for granted of the boot loader; so the record goes when that knows.
+        let told = kind == TrialKind::Restart || self.loader.is(&self.wanted_boot());
+        if !told || !thought.may_decide() {
             return;
         }
         self.disk.change().trial = None;
