@@ -223,7 +223,7 @@ impl Device {
             BootedAs::Committed(revision) | BootedAs::Trying(revision) => Some(revision.clone()),
             BootedAs::NoLoader => None,
         };
-                let named = [&durable.committed, &factory].into_iter().chain(&durable.previous);
+        let named = [&durable.committed, &factory].into_iter().chain(&durable.previous);
         let named: Vec<RevisionId> = named.chain(trial).cloned().chain(of_loader).collect();
         Observed {
             booted,
@@ -366,7 +366,12 @@ impl Device {
     }
 
     /// One that comes late, after the next was made, is nobody's.
-    fn mounted(&mut self, container: &ContainerName, revision: RevisionId, generation: Generation) -> Result<(), Stop> {
+    fn mounted(
+        &mut self,
+        container: &ContainerName,
+        revision: RevisionId,
+        generation: Generation,
+    ) -> Result<(), Stop> {
         let mounts = &mut self.agent()?.mounts;
         if mounts.get(container).is_none_or(|newer| newer.generation < generation) {
             mounts.insert(container.clone(), Mounted { revision, generation });
@@ -444,7 +449,9 @@ impl Device {
             self.faults.ends = self.faults.ends.saturating_sub(1);
         }
         self.witness.ended(scenario, &key.0, &life, exit);
-        if let Some(agent) = self.agent.as_deref_mut().filter(|agent| is_past_hope(scenario, agent.now, &life)) {
+        if let Some(agent) =
+            self.agent.as_deref_mut().filter(|agent| is_past_hope(scenario, agent.now, &life))
+        {
             // The engine waits no more for such a life, nor for its mounts.
             agent.given_up.insert(key.0.clone());
         }
@@ -488,13 +495,15 @@ impl Device {
     }
 
     fn deliver(&mut self, scenario: &Scenario, event: &Event, save: Save) -> Result<Saved, Stop> {
-        let shell = self.shell; 
+        let shell = self.shell;
         let agent = self.agent.as_deref_mut().ok_or(NO_AGENT)?;
         let before = (*event == Event::Woke).then(|| agent.engine.clone());
         let taken = shell.take(&mut agent.engine, agent.now, event, &mut self.disk, save);
         let same = taken.after == After::PowerOn && before.is_some_and(|before| before == agent.engine);
         if same && agent.engine.next_wakeup().is_some_and(|wakeup| wakeup.at <= agent.now) {
-            return Err(Violation::new(Law::Liveness, "woken again and again, and nothing comes of it").into());
+            return Err(
+                Violation::new(Law::Liveness, "woken again and again, and nothing comes of it").into()
+            );
         }
         let saved = match &taken.asked_to_save {
             SaveAsked::No => Saved::Nothing,
@@ -524,7 +533,8 @@ impl Device {
 
     fn land_all(&mut self, scenario: &Scenario, actions: Vec<Action>) -> Result<(), Stop> {
         for action in actions {
-            let effect = Effect { action, began: Time::ZERO, honesty: Honesty::Does, answer: Answer::Awaited };
+            let effect =
+                Effect { action, began: Time::ZERO, honesty: Honesty::Does, answer: Answer::Awaited };
             let _ = self.land(scenario, &effect)?;
         }
         Ok(())
@@ -572,7 +582,13 @@ impl Device {
                 self.record = self.record.max(*generation);
                 self.agent()?.newest.insert(container.clone(), *generation);
                 let revision = revision.clone();
-                let life = Life { revision, exec: Exec::UnderWay, ready: Said::NotYet, asked: None, last_stop: LastStop::Fine };
+                let life = Life {
+                    revision,
+                    exec: Exec::UnderWay,
+                    ready: Said::NotYet,
+                    asked: None,
+                    last_stop: LastStop::Fine,
+                };
                 self.lives.insert((container.clone(), *generation), life);
             }
             Action::Mount { .. }

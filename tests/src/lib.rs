@@ -18,13 +18,13 @@
 #![allow(missing_docs, reason = "a crate of tests is read, not depended on")]
 
 pub mod bench;
-pub mod examples;
-pub mod inputs;
 pub mod choice;
 pub mod device;
 pub mod disk;
 pub mod effect;
+pub mod examples;
 pub mod explore;
+pub mod inputs;
 pub mod journal;
 pub mod live;
 pub mod options;

@@ -112,9 +112,12 @@ fn draw_save(device: &Device, dice: &mut Dice, weather: Weather) -> Save {
 fn draw(scenario: &Scenario, device: &Device, dice: &mut Dice, weather: Weather) -> Option<What> {
     let friendly = friendly(scenario, device);
     if weather == Weather::DiskFull {
-        let writes = friendly.iter().find_map(|what| match what {
-            What::Done(name) if name.verb.lasts() => Some(name.clone()),
-            _ => None,
+        let writes = friendly.iter().find_map(|what| {
+            if let What::Done(name) = what {
+                Some(name.clone()).filter(|name| name.verb.lasts())
+            } else {
+                None
+            }
         });
         if let Some(name) = writes {
             return Some(What::Fail(name, FailureKind::NoSpace, Landing::Nothing));

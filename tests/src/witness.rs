@@ -142,12 +142,7 @@ impl Witness {
     }
 
     /// An agent's life begins on this.
-    pub(crate) fn booted(
-        &mut self,
-        scenario: &Scenario,
-        durable: &Durable,
-        disk: &Disk,
-    ) -> Verdict {
+    pub(crate) fn booted(&mut self, scenario: &Scenario, durable: &Durable, disk: &Disk) -> Verdict {
         self.walk = Walk::default();
         self.stopping = Stopping::NotAsked;
         self.testing_since = None;
@@ -185,8 +180,11 @@ impl Witness {
         self.tries = trial;
         let accepted = durable.trial.as_ref().filter(|trial| trial.stage == TrialStage::Committing);
         self.accepted = accepted.map(|trial| trial.revision.clone());
-        let lost =
-            self.failed.iter().filter(|it| **it != durable.committed).find(|revision| durable.failures.get(*revision).is_none_or(|it| !it.final_));
+        let lost = self
+            .failed
+            .iter()
+            .filter(|it| **it != durable.committed)
+            .find(|revision| durable.failures.get(*revision).is_none_or(|it| !it.final_));
         if let Some(revision) = lost.filter(|revision| !self.permitted.contains_key(*revision)) {
             return broken(Law::FailedStaysFailed, format!("the failure of {revision} is forgotten"));
         }
@@ -342,13 +340,12 @@ impl Witness {
     }
 
     fn phase(&mut self, scenario: &Scenario, phase: Phase, device: &Device, now: Time) {
-        self.testing_since = match phase {
-            Phase::Testing => self.testing_since.or(Some(now)),
-            _ => None,
-        };
+        self.testing_since = if phase == Phase::Testing { self.testing_since.or(Some(now)) } else { None };
         let trial = device.disk.durable().and_then(|durable| durable.trial.clone());
         match (phase, trial) {
-            (Phase::Trying, Some(trial)) => self.walk.turn_to(scenario, &trial.fallback, &trial.revision, now),
+            (Phase::Trying, Some(trial)) => {
+                self.walk.turn_to(scenario, &trial.fallback, &trial.revision, now)
+            }
             (Phase::RollingBack, Some(trial)) if trial.kind == TrialKind::Restart => {
                 self.walk.turn_to(scenario, &trial.revision, &trial.fallback, now);
             }

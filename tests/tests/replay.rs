@@ -16,7 +16,9 @@ fn no_recorded_life_breaks_a_law_again() {
         let journal: Journal = fs::read_to_string(&path).unwrap().parse().unwrap();
         match journal.replay() {
             Ok(replayed) => println!("{}: {replayed:?}", path.display()),
-            Err(found) => panic!("{}: {}, after {} choices", path.display(), found.violation, found.way.len()),
+            Err(found) => {
+                panic!("{}: {}, after {} choices", path.display(), found.violation, found.way.len())
+            }
         }
     }
 }

@@ -63,7 +63,11 @@ impl Witness {
         let durable = device.disk.durable();
         let decided = durable.is_some_and(|durable| durable.committed == vars.committed);
         let was = device.disk.boot.as_ref().is_some_and(|was| was.committed == vars.committed);
-        if decided || was || self.accepted.as_ref() == Some(&vars.committed) { Ok(()) } else { self.may_commit(scenario, &vars.committed, device) }
+        if decided || was || self.accepted.as_ref() == Some(&vars.committed) {
+            Ok(())
+        } else {
+            self.may_commit(scenario, &vars.committed, device)
+        }
     }
 
     fn may_reply(&mut self, request: RequestId, reply: &Reply, agent: &Agent) -> Verdict {
@@ -91,7 +95,13 @@ impl Witness {
         Ok(())
     }
 
-    fn testing_ends(&self, scenario: &Scenario, device: &Device, agent: &Agent, report: &DeviceReport) -> Verdict {
+    fn testing_ends(
+        &self,
+        scenario: &Scenario,
+        device: &Device,
+        agent: &Agent,
+        report: &DeviceReport,
+    ) -> Verdict {
         // Decided good, it waits for the boot loader alone.
         let trial = device.disk.durable().and_then(|durable| durable.trial.as_ref());
         if trial.is_some_and(|trial| trial.stage == TrialStage::Committing) {
@@ -182,11 +192,17 @@ fn is_being_unmounted(agent: &Agent, name: &ContainerName) -> bool {
 
 /// Before the agent leaves: everything that obeys has ended, what does not was forced and waited for.
 fn nothing_is_left(scenario: &Scenario, device: &Device, agent: &Agent) -> Verdict {
-    if let Some(((name, _), _)) = device.lives.iter().find(|(_, life)| !is_past_hope(scenario, agent.now, life)) {
+    if let Some(((name, _), _)) =
+        device.lives.iter().find(|(_, life)| !is_past_hope(scenario, agent.now, life))
+    {
         return broken(Law::Contract, format!("the agent is to leave while {name} lives"));
     }
     let lives = |name: &ContainerName| device.lives.keys().any(|(other, _)| other == name);
-    match agent.mounts.keys().find(|name| !is_being_unmounted(agent, name) && !lives(name) && !agent.given_up.contains(*name)) {
+    match agent
+        .mounts
+        .keys()
+        .find(|name| !is_being_unmounted(agent, name) && !lives(name) && !agent.given_up.contains(*name))
+    {
         Some(name) => broken(Law::Contract, format!("the agent is to leave while {name} is mounted")),
         None => Ok(()),
     }
@@ -194,11 +210,10 @@ fn nothing_is_left(scenario: &Scenario, device: &Device, agent: &Agent) -> Verdi
 
 /// An exit answers a start too, where it is seen before the start was reported.
 fn was_answered(effect: &Effect, device: &Device) -> bool {
-    let ended = match &effect.action {
-        Action::Start { container, generation, .. } => {
-            !device.lives.contains_key(&(container.clone(), *generation))
-        }
-        _ => false,
+    let ended = if let Action::Start { container, generation, .. } = &effect.action {
+        !device.lives.contains_key(&(container.clone(), *generation))
+    } else {
+        false
     };
     ended || effect.answer == Answer::TakenFromAnother
 }

@@ -107,12 +107,7 @@ impl Walk {
     }
 
     /// The engine says that a deadline has passed: it must have.
-    pub(super) fn missed(
-        &mut self,
-        scenario: &Scenario,
-        name: &ContainerName,
-        now: Time,
-    ) -> Verdict {
+    pub(super) fn missed(&mut self, scenario: &Scenario, name: &ContainerName, now: Time) -> Verdict {
         // In one step a trial may miss a goal and be rolled back: which revision was meant is not known here.
         let all = scenario.revisions.values().filter_map(|revision| revision.container(name));
         let deadline = all.map(|container| container.deadline).min().unwrap_or_default();
@@ -143,7 +138,9 @@ impl Walk {
             return broken(Law::Contract, format!("{name} is started, and {revision} has none"));
         };
         let met = |it: &Container| self.met.get(&it.name).is_some_and(|by| scenario.same(by, revision, it));
-        let passed = |it: &Container| left_out.contains(&it.name) || stakes == Stakes::Ordinary && self.missed.contains(&it.name);
+        let passed = |it: &Container| {
+            left_out.contains(&it.name) || stakes == Stakes::Ordinary && self.missed.contains(&it.name)
+        };
         let mut earlier = of.containers().filter(|it| it.group < container.group);
         match earlier.find(|it| !met(it) && !passed(it)) {
             Some(first) => {
