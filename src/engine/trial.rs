@@ -184,8 +184,10 @@ impl Engine {
         else {
             return self.go_on("", thought);
         };
-        // An agent that finds a trial on record takes nothing for granted of the boot loader; so the record goes when that knows.
-        let told = kind == TrialKind::Restart || self.loader.is(&self.wanted_boot());
+        // An agent that finds a trial on record takes nothing for granted of the boot loader; so the record goes when that knows,
+        // or cannot be told.
+        let told =
+            kind == TrialKind::Restart || self.loader.is(&self.wanted_boot()) || self.loader.has_failed();
         if !told || !thought.may_decide() {
             return;
         }
