@@ -1,6 +1,7 @@
 //! Every life of a small device: two containers in two groups, two revisions, up to three power cuts, each save working,
 //! failing, or cut before or after; each law of design.md after each choice.
 #![allow(clippy::print_stdout, reason = "the number of states is what a reader of the log looks for")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that fails panics")]
 
 use std::time::Instant;
 

@@ -2,6 +2,7 @@
 //!
 //! `GOALPOST_SEED=n` lives the one life with that seed again; `GOALPOST_EVENTS=n` lives longer.
 #![allow(clippy::print_stdout, reason = "how many events there were is what a reader of the log looks for")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that fails panics")]
 
 use std::env;
 
