@@ -19,6 +19,9 @@ use tests::live::{Agent, Client, Device, Programs, State};
 
 const ROUNDS: usize = 31;
 
+/// A benchmark, with the name that asks for it alone.
+type Named = (&'static str, fn(&Bench));
+
 /// What every benchmark works with: our programs, the probe, its root as a folder and as an image.
 struct Bench {
     programs: Programs,
@@ -37,7 +40,7 @@ fn main() {
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     peers::hide_unified_cgroups();
     let bench = Bench::new();
-    let all: &[(&str, fn(&Bench))] = &[
+    let all: &[Named] = &[
         ("one", one_container),
         ("hundred", a_hundred_containers),
         ("killed", killed_to_running),

@@ -1,5 +1,6 @@
 //! One container, from the wish to its program's first byte: ours beside a floor that makes the same things with the same
 //! system calls and nothing else, interleaved.
+#![allow(clippy::panic, reason = "a benchmark that cannot go on ends right there")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run says where")]
 #![expect(clippy::print_stdout, reason = "it prints what it measured")]
 

@@ -1,4 +1,10 @@
 //! Containers in real namespaces, started and looked at from inside.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::explicit_write,
+    reason = "a test that cannot go on fails right there, and says why on its error output"
+)]
 
 mod network;
 mod rooted;

@@ -1,4 +1,5 @@
 //! Set-up plans as they are, for confs as they are written: a changed line is a changed behaviour.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails right there")]
 
 use engine::setup::{Context, Places, Privileges, ProcessLimiting, mounts, start};
 use model::ids::{ContainerName, RevisionId};
