@@ -8,9 +8,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollTimeout, poll};
 use serde_json::json;
-use tests::bench::peers;
+use tests::bench::{peers, wait};
 use tests::live::{Agent, Device, Programs, State};
 
 /// A quantity, with what it should be at most, and the ceiling beyond which the build fails: what was reached is kept.
@@ -167,11 +166,4 @@ fn activity(pid: u32) -> Activity {
 fn number(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find(|line| line.starts_with(key))?;
     line.split_ascii_whitespace().nth(1)?.parse().ok()
-}
-
-/// Time itself is what is measured here: how much happens in it.
-fn wait(length: Duration) {
-    let timeout = PollTimeout::try_from(length).expect("a minute fits");
-    let none: &mut [PollFd<'_>; 0] = &mut [];
-    poll(none, timeout).expect("nothing interrupts it");
 }

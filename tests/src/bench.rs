@@ -7,6 +7,8 @@ pub mod peers;
 
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollTimeout, poll};
+
 /// A contender in an interleaved run: its name, with one timed run of the work.
 pub struct Contender<'a> {
     pub name: &'a str,
@@ -67,6 +69,13 @@ pub fn timed(work: impl FnOnce()) -> Duration {
     let start = Instant::now();
     work();
     start.elapsed()
+}
+
+/// Time itself is what is measured here: how much happens in it.
+pub fn wait(length: Duration) {
+    let timeout = PollTimeout::try_from(length).expect("a minute fits");
+    let none: &mut [PollFd<'_>; 0] = &mut [];
+    poll(none, timeout).expect("nothing interrupts it");
 }
 
 pub fn milliseconds(time: Duration) -> f64 {

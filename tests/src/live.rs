@@ -256,7 +256,12 @@ impl Agent {
 
     /// Every event after `since`, then what follows; ends when the agent does.
     pub fn events(&self, since: u64) -> Events {
-        Events::open(&self.socket, since)
+        Events::open(&self.socket, &format!("since={since}"))
+    }
+
+    /// Every event that is kept; ends with the latest.
+    pub fn past_events(&self) -> Events {
+        Events::open(&self.socket, "since=0&follow=0")
     }
 
     /// The orderly stop.
@@ -390,10 +395,10 @@ pub struct Events {
 }
 
 impl Events {
-    fn open(socket: &Path, since: u64) -> Events {
+    fn open(socket: &Path, query: &str) -> Events {
         let mut stream = UnixStream::connect(socket).expect("the agent listens");
         // 1.0: the stream is not cut into chunks.
-        write!(stream, "GET /events?since={since} HTTP/1.0\r\n\r\n").expect("the agent reads requests");
+        write!(stream, "GET /events?{query} HTTP/1.0\r\n\r\n").expect("the agent reads requests");
         stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
         Events { stream: BufReader::new(stream), seen: Vec::new() }
     }
@@ -402,7 +407,7 @@ impl Events {
     ///
     /// # Panics
     /// If the stream ends first.
-    pub fn until(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub fn until(&mut self, what: &str, wanted: impl FnMut(&Value) -> bool) -> Value {
         match self.find(wanted) {
             Some(event) => event,
             None => stream_ended(what, &self.seen),
