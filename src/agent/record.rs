@@ -3,12 +3,17 @@
 //! One small file per container under the run dir, which the machine empties at each boot. It is written before the process
 //! exists and again when its number is known; the file of an ended life stays, so that no generation is given twice.
 
-use std::io::{self, Write};
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use host::process::StartTime;
 use model::ids::{ContainerName, Generation, RevisionId};
 use serde::{Deserialize, Serialize};
+
+/// Bytes of a note, filled up with blanks so that each covers the one before. Names are short enough for any to fit.
+const LENGTH: usize = 512;
 
 /// The folder of the runtime record.
 #[derive(Debug, Clone)]
@@ -69,12 +74,13 @@ impl Record {
     /// # Errors
     /// It cannot be written; the former note is still there.
     pub(crate) fn write(&self, life: &Life) -> io::Result<()> {
-        let name = self.folder.join(format!("{}.json", life.container));
-        let temporary = self.folder.join(format!(".{}", life.container));
-        // No fsync: neither the record nor a life outlives the machine's boot.
-        let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(&serde_json::to_vec(life)?)?;
-        std::fs::rename(temporary, name)
+        let mut note = serde_json::to_vec(life)?;
+        note.resize(note.len().max(LENGTH), b' ');
+        let file = self.folder.join(format!("{}.json", life.container));
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(file)?;
+        // Within one page a process that is killed has written all or nothing. No fsync: neither the record nor a life outlives
+        // the machine's boot. No rename: over a file that is there ext4 makes it wait for the disk, 0.3 to 3 ms in each start.
+        file.write_all_at(&note, 0)
     }
 
     /// Every life that was noted. A file that makes no sense is left out: it was cut off before its process existed.
@@ -111,11 +117,17 @@ mod tests {
         record.write(&life("b", 1, Stage::Starting)).unwrap();
         record.write(&life("a", 2, Stage::Starting)).unwrap();
         record.write(&life("b", 1, Stage::running(7, StartTime(9)))).unwrap();
+        record.write(&life("d", 3, Stage::running(u32::MAX, StartTime(u64::MAX)))).unwrap();
+        record.write(&life("d", 3, Stage::Ended)).unwrap();
         std::fs::write(folder.path().join("lives/c.json"), "{\"cont").unwrap();
         let read = record.read().unwrap();
         assert_eq!(
             read,
-            [life("b", 1, Stage::Running { pid: 7, started: 9 }), life("a", 2, Stage::Starting)]
+            [
+                life("b", 1, Stage::Running { pid: 7, started: 9 }),
+                life("a", 2, Stage::Starting),
+                life("d", 3, Stage::Ended)
+            ]
         );
     }
 }
