@@ -1,7 +1,7 @@
 //! `goalctl post` and `goalctl run`: a revision goes to the device, and is followed to its end.
 
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
@@ -9,6 +9,7 @@ use model::ids::{Digest, RevisionId};
 use serde::Deserialize;
 
 use crate::address;
+use crate::arrivals::Arrivals;
 use crate::bundle::{Bundle, named_objects};
 use crate::check;
 use crate::cli::{Post, Run};
@@ -157,9 +158,9 @@ async fn follow(
             // The agent restarts in a reboot update: it has not failed while it comes back.
             Ok(None) | Err(Failed::Broken { .. }) => {
                 output.line("the agent is away; waiting for it")?;
-                events = reconnect(client, last).await?;
-                if let Some(outcome) = outcome_on_record(client, revision).await? {
-                    return outcome;
+                match reconnect(client, revision, last).await? {
+                    Back::Over(outcome) => return outcome,
+                    Back::GoesOn(again) => events = again,
                 }
             }
             Err(failed) => return Err(failed),
@@ -167,26 +168,47 @@ async fn follow(
     }
 }
 
-/// Goes on after the last event that was seen: ids grow across restarts of the agent.
-async fn reconnect(client: &Client, last: Option<u64>) -> Result<Events, Failed> {
-    let from = last.map(From::After);
-    let connected = async {
-        let mut pause = Duration::from_millis(20);
-        loop {
-            match Events::open(client, from, Until::Forever).await {
-                Ok(events) => return events,
-                Err(_) => tokio::time::sleep(pause).await,
-            }
-            pause = (pause * 2).min(Duration::from_secs(1));
-        }
-    };
-    tokio::time::timeout(AWAY, connected).await.map_err(|_| Failed::Unreachable {
-        socket: client.socket().to_owned(),
-        cause: std::io::Error::new(
-            std::io::ErrorKind::TimedOut,
-            "the agent did not come back within two minutes",
-        ),
+/// What is found once the agent is back.
+enum Back {
+    Over(Result<(), Failed>),
+    GoesOn(Events),
+}
+
+async fn reconnect(client: &Client, revision: &RevisionId, last: Option<u64>) -> Result<Back, Failed> {
+    tokio::time::timeout(AWAY, try_at_each_arrival(client, revision, last)).await.unwrap_or_else(|_| {
+        Err(Failed::Unreachable {
+            socket: client.socket().to_owned(),
+            cause: io::Error::new(io::ErrorKind::TimedOut, "the agent did not come back within two minutes"),
+        })
     })
+}
+
+async fn try_at_each_arrival(
+    client: &Client,
+    revision: &RevisionId,
+    last: Option<u64>,
+) -> Result<Back, Failed> {
+    let failed = |cause: io::Error| Failed::Source {
+        what: format!("watch for the agent's return to {}", client.socket().display()),
+        cause: cause.to_string(),
+    };
+    // Before the first try: an agent that returns right after it is heard.
+    let mut arrivals = Arrivals::at(client.socket()).map_err(failed)?;
+    loop {
+        match rejoin(client, revision, last).await {
+            Err(Failed::Unreachable { .. } | Failed::Broken { .. }) => {
+                arrivals.next().await.map_err(failed)?;
+            }
+            back => return back,
+        }
+    }
+}
+
+/// Goes on after the last event that was seen: ids grow across restarts of the agent.
+async fn rejoin(client: &Client, revision: &RevisionId, last: Option<u64>) -> Result<Back, Failed> {
+    let events = Events::open(client, last.map(From::After), Until::Forever).await?;
+    let over = outcome_on_record(client, revision).await?;
+    Ok(over.map_or(Back::GoesOn(events), Back::Over))
 }
 
 fn outcome_in(event: &Event, revision: &RevisionId) -> Option<Result<(), Failed>> {

@@ -1,6 +1,7 @@
 //! `goalctl`, the control tool of Goalpost.
 
 mod address;
+mod arrivals;
 mod bundle;
 mod check;
 mod cli;

@@ -1,9 +1,9 @@
 //! What an operator asks of a device: the real server answers, a task with simple rules sits in the engine's place.
 
-use std::io::{BufRead, BufReader};
-use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Lines};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Stdio};
 use std::sync::Arc;
 
 use engine::Time;
@@ -177,43 +177,113 @@ fn what_failed_before_runs_only_with_force() {
     assert_eq!(ask(&device, "host", &["run", "locals/failed", "--force"]).code, 0);
 }
 
-#[test]
-fn an_update_is_followed_across_the_agents_restart() {
-    let before = Device::new();
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("pv-ctrl");
-    symlink(before.socket("host"), &socket).unwrap();
-    let state = br##"{"#spec":"pantavisor-service-system@1"}"##;
-    before.store.install(&id("locals/x"), state).unwrap();
-    let mut follower = command()
-        .args(["--socket", socket.to_str().unwrap(), "run", "locals/x", "--follow"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
-    let started = Happening::Note { text: Arc::from("the agent leaves") };
-    before.history.record(Time::from_micros(3000), &[started]);
-    // Whatever it printed first, it follows now.
-    assert!(lines.next().unwrap().unwrap().contains("locals/x is accepted"));
-    let after = Device::new();
-    after.store.install(&id("locals/x"), state).unwrap();
+/// A run folder in which agents come and go, while `goalctl run locals/x --follow` watches.
+struct Followed {
+    folder: tempfile::TempDir,
+    follower: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Followed {
+    fn by(agent: &Device) -> Followed {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("run")).unwrap();
+        let socket = folder.path().join("run/pv-ctrl");
+        agent.store.install(&id("locals/x"), EMPTY).unwrap();
+        std::fs::rename(agent.socket("host"), &socket).unwrap();
+        let mut follower = command()
+            .args(["--socket", socket.to_str().unwrap(), "run", "locals/x", "--follow"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+        let mut followed = Followed { folder, follower, lines };
+        followed.until_said("locals/x is accepted");
+        followed
+    }
+
+    fn until_said(&mut self, text: &str) {
+        assert!(self.lines.any(|line| line.unwrap().contains(text)), "{text:?} was not said");
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("run/pv-ctrl")
+    }
+
+    fn arrives(&self, agent: &Device) {
+        std::fs::rename(agent.socket("host"), self.socket()).unwrap();
+    }
+
+    fn ends_well(mut self) {
+        assert_eq!(self.follower.wait().unwrap().code(), Some(0));
+    }
+}
+
+const EMPTY: &[u8] = br##"{"#spec":"pantavisor-service-system@1"}"##;
+
+fn after_the_update() -> Device {
+    let device = Device::new();
+    device.store.install(&id("locals/x"), EMPTY).unwrap();
     let done = Progress {
         status: UpdateStatus::Done,
         message: "Update finished, revision set as rollback point".to_owned(),
         retries: 0,
         logs: String::new(),
     };
-    after.store.write_progress(&id("locals/x"), &done).unwrap();
-    drop(before);
-    replace(&socket, &after.socket("host"));
-    assert_eq!(follower.wait().unwrap().code(), Some(0));
-    assert!(lines.any(|line| line.unwrap().contains("the agent is away")));
+    device.store.write_progress(&id("locals/x"), &done).unwrap();
+    device
 }
 
-fn replace(link: &Path, target: &Path) {
-    let new = link.with_extension("new");
-    symlink(target, &new).unwrap();
-    std::fs::rename(new, link).unwrap();
+#[test]
+fn an_update_is_followed_across_the_agents_restart() {
+    let before = Device::new();
+    let mut followed = Followed::by(&before);
+    drop(before);
+    followed.until_said("the agent is away");
+    let after = after_the_update();
+    followed.arrives(&after);
+    followed.ends_well();
+}
+
+#[test]
+fn an_agent_that_comes_back_at_once_is_found() {
+    let before = Device::new();
+    let followed = Followed::by(&before);
+    let after = after_the_update();
+    followed.arrives(&after);
+    drop(before);
+    followed.ends_well();
+}
+
+#[test]
+fn an_agent_that_comes_back_only_to_leave_is_waited_for_again() {
+    let before = Device::new();
+    let mut followed = Followed::by(&before);
+    drop(before);
+    followed.until_said("the agent is away");
+    drop(UnixListener::bind(followed.socket().with_extension("new")).unwrap());
+    std::fs::rename(followed.socket().with_extension("new"), followed.socket()).unwrap();
+    let between = Device::new();
+    between.store.install(&id("locals/x"), EMPTY).unwrap();
+    followed.arrives(&between);
+    drop(between);
+    let after = after_the_update();
+    followed.arrives(&after);
+    followed.ends_well();
+}
+
+#[test]
+fn an_agent_that_comes_back_in_a_new_run_folder_is_found() {
+    let before = Device::new();
+    let mut followed = Followed::by(&before);
+    drop(before);
+    followed.until_said("the agent is away");
+    let run = followed.folder.path().join("run");
+    std::fs::remove_dir_all(&run).unwrap();
+    std::fs::create_dir(&run).unwrap();
+    let after = after_the_update();
+    followed.arrives(&after);
+    followed.ends_well();
 }
 
 #[test]
