@@ -22,7 +22,7 @@ use crate::inside::{self, Missing};
 use crate::interface::{BothSides, Outside, Wanted};
 use crate::launcher::{self, Held, Kit};
 use crate::sys::{self, Change};
-use crate::{detached, wire};
+use crate::{detached, device_filter, wire};
 
 /// The name under which our own binary runs as the launcher.
 pub(crate) const LAUNCHER: &CStr = c"goalpost-launcher";
@@ -69,13 +69,23 @@ fn run(arguments: &[String]) -> Result<(), HostError> {
 }
 
 /// Carries the plan out that comes in on `answer`. What fails is told there; exec closes it, and says so that nothing failed.
-pub(crate) fn become_container(answer: BorrowedFd<'_>, output: &Output, kit: &Kit) -> ! {
-    let Err(error) = carry_out_all(answer, output, kit);
+pub(crate) fn become_container(
+    answer: BorrowedFd<'_>,
+    output: &Output,
+    cgroup: Option<BorrowedFd<'_>>,
+    kit: &Kit,
+) -> ! {
+    let Err(error) = carry_out_all(answer, output, cgroup, kit);
     launcher::report(answer, &error);
     sys::end(127)
 }
 
-fn carry_out_all(answer: BorrowedFd<'_>, output: &Output, kit: &Kit) -> Result<Infallible, HostError> {
+fn carry_out_all(
+    answer: BorrowedFd<'_>,
+    output: &Output,
+    cgroup: Option<BorrowedFd<'_>>,
+    kit: &Kit,
+) -> Result<Infallible, HostError> {
     let bytes = channel::receive_long(answer).map_err(HostError::at("receive", "the set-up plan"))?;
     let (own_network, steps): (u8, Vec<SetupStep>) = wire::from_bytes(&bytes)
         .ok_or_else(|| HostError::at("understand", "the set-up plan")(Errno::EPROTO))?;
@@ -89,7 +99,7 @@ fn carry_out_all(answer: BorrowedFd<'_>, output: &Output, kit: &Kit) -> Result<I
     let cover = Cover::take(&steps, kit)?;
     launcher::enter(&kit.empty).map_err(HostError::at("enter", "the empty mount namespace"))?;
     sys::unshare(CloneFlags::CLONE_NEWNS).map_err(HostError::at("make", "a mount namespace"))?;
-    let mut stand = Stand { root: None, kit, answer, network, cover, keep: Capabilities::ALL };
+    let mut stand = Stand { root: None, kit, answer, cgroup, network, cover, keep: Capabilities::ALL };
     for step in &steps {
         stand.carry_out(step, &mut trees)?;
     }
@@ -128,6 +138,7 @@ fn take_all(steps: &[SetupStep]) -> Result<Vec<Option<OwnedFd>>, HostError> {
             | SetupStep::ReadOnly { .. }
             | SetupStep::Writable { .. }
             | SetupStep::Write { .. }
+            | SetupStep::Devices { .. }
             | SetupStep::Limit { .. }
             | SetupStep::Capabilities { .. }
             | SetupStep::User { .. }
@@ -150,6 +161,7 @@ struct Stand<'a> {
     root: Option<OwnedFd>,
     kit: &'a Kit,
     answer: BorrowedFd<'a>,
+    cgroup: Option<BorrowedFd<'a>>,
     network: Option<BothSides>,
     cover: Option<Cover>,
     keep: Capabilities,
@@ -251,6 +263,11 @@ impl Stand<'_> {
                 Err(_) if *need == Need::Optional => Ok(()),
                 outcome => outcome.map_err(HostError::at("write", path)),
             },
+            SetupStep::Devices { rules } => self
+                .cgroup
+                .ok_or(Errno::EBADF)
+                .and_then(|group| device_filter::attach(group, rules))
+                .map_err(HostError::at("attach", "device rules to the control group")),
             SetupStep::Limit { resource, soft, hard } => sys::set_limit(*resource, *soft, *hard)
                 .map_err(HostError::at("set", format!("resource limit {resource}"))),
             SetupStep::Capabilities { keep } => {

@@ -261,6 +261,11 @@ impl DeviceAccess {
     /// `rwm`
     pub const ALL: DeviceAccess = DeviceAccess(7);
 
+    /// From the kernel's bits; none if they are not of these, or no access at all.
+    pub fn from_bits(bits: u8) -> Option<DeviceAccess> {
+        (1..=7).contains(&bits).then_some(DeviceAccess(bits))
+    }
+
     /// The kernel's bits: 1 make, 2 read, 4 write.
     pub fn bits(self) -> u8 {
         self.0

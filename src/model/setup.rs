@@ -41,8 +41,6 @@ pub struct CgroupPlan {
     pub processes: ProcessLimit,
     /// File name to value, in order; each must be writable, or the start fails.
     pub values: Vec<(String, String)>,
-    /// Which devices may be used.
-    pub devices: DeviceRules,
 }
 
 /// How many processes a container may have.
@@ -52,15 +50,6 @@ pub enum ProcessLimit {
     AtMost(u32),
     /// As many as the host bears, because the conf says so.
     Unlimited,
-}
-
-/// Which devices a container may use.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum DeviceRules {
-    /// Every one.
-    All,
-    /// As the last rule that matches says; none if no rule matches.
-    Only(Vec<DeviceRule>),
 }
 
 /// A sort of device.
@@ -168,6 +157,11 @@ pub enum SetupStep {
         value: String,
         /// What happens when it cannot be done.
         need: Need,
+    },
+    /// Let the container's control group use only some devices. Follows everything that makes or opens one.
+    Devices {
+        /// The last rule that matches decides; without one the answer is no.
+        rules: Vec<DeviceRule>,
     },
     /// Set a resource limit.
     Limit {

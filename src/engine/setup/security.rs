@@ -6,9 +6,11 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use model::lxc::{self, Access, Devices, LxcConf, NewPrivileges, Profiles, Verdict};
+use model::lxc::{
+    self, Access, DeviceAccess, DeviceRule, Devices, LxcConf, NewPrivileges, Profiles, Verdict,
+};
 use model::report::Failure;
-use model::setup::{Capabilities, CgroupPlan, DeviceRules, Namespace, Need, ProcessLimit, SetupStep};
+use model::setup::{Capabilities, CgroupPlan, Namespace, Need, ProcessLimit, SetupStep};
 
 use super::{Context, ProcessLimiting, unsupported};
 
@@ -37,9 +39,8 @@ const HIDDEN_IN_SYS: [&str; 2] = ["/sys/firmware", "/sys/devices/virtual/powerca
 pub(super) fn cgroup(conf: &LxcConf, context: &Context) -> Result<CgroupPlan, Failure> {
     let own_limit = conf.cgroup.iter().any(|value| &*value.file == "pids.max");
     let processes = if own_limit { ProcessLimit::Unlimited } else { ProcessLimit::AtMost(MOST_PROCESSES) };
-    let devices = devices(conf);
     if context.cgroup.is_none() {
-        if devices != DeviceRules::All {
+        if devices(conf).is_some() {
             return Err(unsupported("attach device rules: they need control groups of version 2".to_owned()));
         }
         if let Some(value) = conf.cgroup.first() {
@@ -53,18 +54,24 @@ pub(super) fn cgroup(conf: &LxcConf, context: &Context) -> Result<CgroupPlan, Fa
             value.file
         ))),
     });
-    Ok(CgroupPlan { processes, values: values.collect::<Result<_, _>>()?, devices })
+    Ok(CgroupPlan { processes, values: values.collect::<Result<_, _>>()? })
 }
 
-fn devices(conf: &LxcConf) -> DeviceRules {
+/// As the kernel's first hierarchy has it: what no rule is about is allowed until a rule about every device says otherwise.
+fn devices(conf: &LxcConf) -> Option<SetupStep> {
+    let all = DeviceRule { verdict: Verdict::Allow, devices: Devices::All, access: DeviceAccess::ALL };
     let last_of_all = conf.devices.iter().rposition(|rule| rule.devices == Devices::All);
-    match (conf.devices.len(), last_of_all) {
-        (0, _) => DeviceRules::All,
-        (length, Some(at)) if at + 1 == length && conf.devices[at].verdict == Verdict::Allow => {
-            DeviceRules::All
+    let (first, exceptions) = match last_of_all {
+        Some(at) => (conf.devices[at], &conf.devices[at + 1..]),
+        None => (all, &*conf.devices),
+    };
+    let never_denied = exceptions.iter().all(|rule| rule.verdict == Verdict::Allow);
+    match (first.verdict, never_denied) {
+        (Verdict::Allow, true) => None,
+        (Verdict::Allow, false) | (Verdict::Deny, _) => {
+            let rules = core::iter::once(first).chain(exceptions.iter().copied()).collect();
+            Some(SetupStep::Devices { rules })
         }
-        (_, None) if conf.devices.iter().all(|rule| rule.verdict == Verdict::Allow) => DeviceRules::All,
-        (_, _) => DeviceRules::Only(conf.devices.to_vec()),
     }
 }
 
@@ -99,6 +106,7 @@ pub(super) fn steps(
     if guarded(conf.auto_mounts.sys) {
         steps.extend(HIDDEN_IN_SYS.map(|path| SetupStep::Mask { path: path.to_owned() }));
     }
+    steps.extend(devices(conf));
     steps.extend(conf.limits.iter().map(|limit| SetupStep::Limit {
         resource: limit.resource.number().into(),
         soft: limit.soft.unwrap_or(u64::MAX),
