@@ -184,7 +184,7 @@ impl Draft {
             "lxc.mount.entry" => self.mounts.extend(mounts::entry(line, findings)),
             "lxc.cap.drop" => capabilities(&mut self.cap_drop, line, findings),
             "lxc.cap.keep" => capabilities(&mut self.cap_keep, line, findings),
-            "lxc.tty.max" => conf.tty_max = line.whole(findings, 4096),
+            "lxc.tty.max" => conf.tty_max = terminals(line, findings),
             "lxc.pty.max" => conf.pty_max = line.whole(findings, 1 << 20),
             "lxc.console.path" => conf.console = console(line, findings),
             "lxc.autodev" => {
@@ -501,6 +501,14 @@ fn console(line: &Line<'_>, findings: &mut Findings) -> Console {
         "none" => Console::Absent,
         _ => absolute(line, findings).map_or(Console::Terminal, Console::Path),
     }
+}
+
+fn terminals(line: &Line<'_>, findings: &mut Findings) -> Option<u32> {
+    let most = line.whole(findings, 4096)?;
+    if most > 0 {
+        line.warn(findings, "ignored: no terminal but /dev/console is made");
+    }
+    Some(most)
 }
 
 fn signal(line: &Line<'_>, findings: &mut Findings) -> Option<StopSignal> {
