@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use model::lxc::{DeviceAccess, DeviceRule, Devices, Gateway, Ipv4Network, Up, Verdict};
 use model::setup::{
     Capabilities, Create, Depth, DeviceKind, Link, MountAttribute, MountStep, Namespace, Need, OverlayMarks,
-    Place, SetupStep, Tree, Upper,
+    Place, SecurityModule, SetupStep, Tree, Upper,
 };
 use nix::errno::Errno;
 
@@ -162,6 +162,7 @@ enums! {
     Need { 0 => Required {} 1 => Optional {} }
     OverlayMarks { 0 => Trusted {} 1 => User {} }
     MountAttribute { 0 => ReadOnly {} 1 => NoSuid {} 2 => NoDevices {} 3 => NoExecution {} 4 => NoAccessTime {} }
+    SecurityModule { 0 => AppArmor {} 1 => Selinux {} }
     Verdict { 0 => Allow {} 1 => Deny {} }
     Up { 0 => Yes {} 1 => No {} }
     Link { 0 => Pair { bridge } 1 => Device { name } }
@@ -191,6 +192,7 @@ enums! {
         17 => Execute { arguments, environment }
         19 => Writable { path }
         20 => Devices { rules }
+        21 => Label { module, label }
         18 => Interface { name, link, up, addresses, gateway }
     }
     MountStep {
@@ -311,6 +313,7 @@ mod tests {
                 ],
             },
             SetupStep::Capabilities { keep: Capabilities::ALL.without(3) },
+            SetupStep::Label { module: SecurityModule::Selinux, label: "a:b:c".into() },
             SetupStep::Execute { arguments: vec!["/sbin/init".into()], environment: vec!["A=b".into()] },
         ];
         assert_eq!(from_bytes::<Vec<SetupStep>>(&to_bytes(&plan)), Some(plan));

@@ -400,7 +400,7 @@ pub enum NewPrivileges {
 pub struct Profiles {
     /// `lxc.seccomp.profile`: a path of the device.
     pub seccomp: Option<Box<str>>,
-    /// `lxc.apparmor.profile`: a name.
+    /// `lxc.apparmor.profile`: a name, neither `unconfined` nor `unchanged`.
     pub apparmor: Option<Box<str>>,
     /// `lxc.selinux.context`: a context.
     pub selinux: Option<Box<str>>,

@@ -191,6 +191,13 @@ pub enum SetupStep {
         /// A classic BPF program, eight bytes per instruction, in the machine's own order.
         program: Vec<u8>,
     },
+    /// Have the program run under a label of a security module.
+    Label {
+        /// Whose.
+        module: SecurityModule,
+        /// Which.
+        label: String,
+    },
     /// Change the working folder.
     WorkFolder {
         /// Where.
@@ -203,6 +210,15 @@ pub enum SetupStep {
         /// `NAME=value`.
         environment: Vec<String>,
     },
+}
+
+/// A security module of the kernel that labels programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SecurityModule {
+    /// Its labels are names of profiles.
+    AppArmor,
+    /// Its labels are contexts.
+    Selinux,
 }
 
 /// Where an interface of a container comes from.

@@ -13,8 +13,8 @@ use std::collections::BTreeSet;
 
 use model::report::Exit;
 use model::setup::{
-    CgroupPlan, Create, Depth, MountAttribute, MountStep, Namespace, Need, Place, ProcessLimit, SetupStep,
-    StartPlan, Tree,
+    CgroupPlan, Create, Depth, MountAttribute, MountStep, Namespace, Need, Place, ProcessLimit,
+    SecurityModule, SetupStep, StartPlan, Tree,
 };
 use rooted::{Bench, Outcome};
 
@@ -102,6 +102,7 @@ fn a_failed_step_says_which_and_on_what_and_why() {
         vec![SetupStep::Execute { arguments: vec!["/bin/nothing".into()], environment: vec![] }],
         vec![SetupStep::Execute { arguments: vec!["nothing".into()], environment: vec!["PATH=/bin".into()] }],
         vec![mount(new("nofs"), "/x")],
+        vec![SetupStep::Devices { rules: vec![] }],
     ]
     .into_iter()
     .map(|steps| bench.run(&plan(&bench, steps, "true")).unwrap_err().to_string())
@@ -116,6 +117,26 @@ fn a_failed_step_says_which_and_on_what_and_why() {
             "execute /bin/nothing: No such file or directory (ENOENT)",
             "execute nothing: No such file or directory (ENOENT)",
             "open file system nofs: No such device (ENODEV)",
+            "attach device rules to the control group: Bad file number (EBADF)",
+        ]
+    );
+}
+
+#[test]
+fn a_label_of_a_module_that_the_kernel_has_not_says_so() {
+    let Some(bench) = Bench::new() else { return };
+    if std::fs::read_to_string("/proc/self/attr/current").is_ok() {
+        return rooted::skip("the kernel has a security module");
+    }
+    let with = |module, label: &str| {
+        let step = SetupStep::Label { module, label: label.into() };
+        bench.run(&plan(&bench, vec![step], "true")).unwrap_err().to_string()
+    };
+    assert_eq!(
+        [with(SecurityModule::AppArmor, "web"), with(SecurityModule::Selinux, "u:r:t:s0")],
+        [
+            "write label web to /proc/self/attr/apparmor/exec: No such file or directory (ENOENT)",
+            "write label u:r:t:s0 to /proc/self/attr/exec: Invalid argument (EINVAL)",
         ]
     );
 }

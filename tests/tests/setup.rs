@@ -119,12 +119,24 @@ fn what_cannot_be_done_is_refused_with_a_sentence() {
         "lxc.net.0.type = none\nlxc.net.1.type = phys\nlxc.net.1.link = eth1\n",
         "lxc.net.3.type = veth\nlxc.net.3.ipv4.gateway = auto\n",
         "lxc.seccomp.profile = /usr/share/lxc/config/common.seccomp\n",
-        "lxc.apparmor.profile = generated\n",
-        "lxc.selinux.context = system_u:system_r:lxc_t:s0\n",
         "lxc.mount.entry = /a a none bind,shared 0 0\n",
     ];
     let sentences: String = refused.iter().map(|conf| plan(conf, Privileges::Root)).collect();
     insta::assert_snapshot!("refused", sentences);
+}
+
+#[test]
+fn labels_come_last() {
+    let last = |conf: &str| {
+        let text = plan(conf, Privileges::Root);
+        text.lines().rev().take(2).map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let confs = [
+        "lxc.apparmor.profile = unconfined\n",
+        "lxc.apparmor.profile = web-confined\n",
+        "lxc.selinux.context = system_u:system_r:lxc_t:s0\n",
+    ];
+    insta::assert_snapshot!("labels", confs.map(last).concat());
 }
 
 #[test]

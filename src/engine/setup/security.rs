@@ -10,7 +10,7 @@ use model::lxc::{
     self, Access, DeviceAccess, DeviceRule, Devices, LxcConf, NewPrivileges, Profiles, Verdict,
 };
 use model::report::Failure;
-use model::setup::{Capabilities, CgroupPlan, Namespace, Need, ProcessLimit, SetupStep};
+use model::setup::{Capabilities, CgroupPlan, Namespace, Need, ProcessLimit, SecurityModule, SetupStep};
 
 use super::{Context, ProcessLimiting, unsupported};
 
@@ -88,7 +88,7 @@ pub(super) fn steps(
     namespaces: &BTreeSet<Namespace>,
     steps: &mut Vec<SetupStep>,
 ) -> Result<(), Failure> {
-    profiles(conf.profiles.as_deref())?;
+    let labels = labels(conf.profiles.as_deref())?;
     let guarded = |access: Option<Access>| matches!(access, Some(Access::Mixed | Access::ReadOnly));
     let own_limit = conf.cgroup.iter().any(|value| &*value.file == "pids.max");
     if context.processes == ProcessLimiting::PidNamespace
@@ -122,20 +122,17 @@ pub(super) fn steps(
     steps.push(SetupStep::User { uid: conf.uid, gid: conf.gid });
     let path = conf.working_folder.as_deref().unwrap_or("/").to_owned();
     steps.push(SetupStep::WorkFolder { path });
+    steps.extend(labels);
     Ok(())
 }
 
 /// A profile that cannot be enforced is refused, never left out.
-fn profiles(profiles: Option<&Profiles>) -> Result<(), Failure> {
-    let Some(profiles) = profiles else { return Ok(()) };
-    match (&profiles.seccomp, &profiles.apparmor, &profiles.selinux) {
-        (Some(path), _, _) => Err(unsupported(format!("load the seccomp profile {path}: not supported yet"))),
-        (None, Some(name), _) if &**name != "unconfined" => {
-            Err(unsupported(format!("enter the AppArmor profile {name}: not supported yet")))
-        }
-        (None, _, Some(context)) => {
-            Err(unsupported(format!("enter the SELinux context {context}: not supported yet")))
-        }
-        (None, _, None) => Ok(()),
+fn labels(profiles: Option<&Profiles>) -> Result<Vec<SetupStep>, Failure> {
+    let Some(Profiles { seccomp, apparmor, selinux }) = profiles else { return Ok(Vec::new()) };
+    if let Some(path) = seccomp {
+        return Err(unsupported(format!("load the seccomp profile {path}: not supported yet")));
     }
+    let labels = [(SecurityModule::AppArmor, apparmor), (SecurityModule::Selinux, selinux)];
+    let given = labels.into_iter().filter_map(|(module, label)| Some((module, label.as_ref()?)));
+    Ok(given.map(|(module, label)| SetupStep::Label { module, label: label.to_string() }).collect())
 }

@@ -199,9 +199,9 @@ impl Draft {
                     Some(Switch::Off) | None => NewPrivileges::Allowed,
                 };
             }
-            "lxc.seccomp.profile" => self.profiles.seccomp = profile(line, findings),
-            "lxc.apparmor.profile" => self.profiles.apparmor = profile(line, findings),
-            "lxc.selinux.context" => self.profiles.selinux = profile(line, findings),
+            "lxc.seccomp.profile" => self.profiles.seccomp = system_calls(line, findings),
+            "lxc.apparmor.profile" => self.profiles.apparmor = apparmor(line, findings),
+            "lxc.selinux.context" => self.profiles.selinux = line.filled(findings),
             _ => self.prefixed(line, findings),
         }
     }
@@ -547,12 +547,18 @@ fn limit_of(text: &str) -> Option<Option<u64>> {
     if text == "unlimited" { Some(None) } else { text.parse().ok().map(Some) }
 }
 
-/// A profile that confines must not be passed over; `unconfined` asks for nothing.
-fn profile(line: &Line<'_>, findings: &mut Findings) -> Option<Box<str>> {
-    let name = line.filled(findings)?;
-    if matches!(&*name, "unconfined" | "none") {
-        return None;
+/// A filter must not be passed over; `none` and `unconfined` ask for nothing.
+fn system_calls(line: &Line<'_>, findings: &mut Findings) -> Option<Box<str>> {
+    let path = line.filled(findings).filter(|path| !matches!(&**path, "none" | "unconfined"))?;
+    line.unsupported(findings, "this version filters no system calls");
+    Some(path)
+}
+
+/// `unconfined` and `unchanged` ask for nothing, `generated` for a profile that LXC would write.
+fn apparmor(line: &Line<'_>, findings: &mut Findings) -> Option<Box<str>> {
+    let name = line.filled(findings).filter(|name| !matches!(&**name, "unconfined" | "unchanged"))?;
+    if &*name == "generated" {
+        line.unsupported(findings, "this version writes no profiles, it enters those that are loaded");
     }
-    line.unsupported(findings, "this version applies no security profiles");
     Some(name)
 }
