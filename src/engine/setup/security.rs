@@ -19,6 +19,9 @@ pub(super) const SYS_ADMIN: u8 = 21;
 
 const MOST_PROCESSES: u32 = 4096;
 
+/// The kernel does not use numbers below 300 again once it has run through all, so a bound near that would soon leave none.
+const LEAST_BOUND_BY_NUMBERS: u32 = 512;
+
 /// As container runtimes have them.
 const HIDDEN_IN_PROC: [&str; 10] = [
     "/proc/acpi",
@@ -37,17 +40,21 @@ const READ_ONLY_IN_PROC: [&str; 5] =
 const HIDDEN_IN_SYS: [&str; 2] = ["/sys/firmware", "/sys/devices/virtual/powercap"];
 
 pub(super) fn cgroup(conf: &LxcConf, context: &Context) -> Result<CgroupPlan, Failure> {
-    let own_limit = conf.cgroup.iter().any(|value| &*value.file == "pids.max");
-    let processes = if own_limit { ProcessLimit::Unlimited } else { ProcessLimit::AtMost(MOST_PROCESSES) };
+    let processes = match own_limit(conf) {
+        Some(_) => ProcessLimit::Unlimited,
+        None => ProcessLimit::AtMost(MOST_PROCESSES),
+    };
+    let by_numbers = context.processes == ProcessLimiting::PidNamespace;
+    let written = || conf.cgroup.iter().filter(|value| !(by_numbers && &*value.file == "pids.max"));
     if context.cgroup.is_none() {
         if devices(conf).is_some() {
             return Err(unsupported("attach device rules: they need control groups of version 2".to_owned()));
         }
-        if let Some(value) = conf.cgroup.first() {
+        if let Some(value) = written().next() {
             return Err(unsupported(format!("set {}: it needs control groups of version 2", value.file)));
         }
     }
-    let values = conf.cgroup.iter().map(|value| match value.version {
+    let values = written().map(|value| match value.version {
         lxc::CgroupVersion::V2 => Ok((value.file.to_string(), value.value.to_string())),
         lxc::CgroupVersion::V1 => Err(unsupported(format!(
             "set lxc.cgroup.{}: this host's control groups are of version 2",
@@ -90,15 +97,7 @@ pub(super) fn steps(
 ) -> Result<(), Failure> {
     let labels = labels(conf.profiles.as_deref())?;
     let guarded = |access: Option<Access>| matches!(access, Some(Access::Mixed | Access::ReadOnly));
-    let own_limit = conf.cgroup.iter().any(|value| &*value.file == "pids.max");
-    if context.processes == ProcessLimiting::PidNamespace
-        && conf.auto_mounts.proc.is_some()
-        && namespaces.contains(&Namespace::Pid)
-        && !own_limit
-    {
-        let path = "/proc/sys/kernel/pid_max".to_owned();
-        steps.push(SetupStep::Write { path, value: MOST_PROCESSES.to_string(), need: Need::Required });
-    }
+    steps.extend(numbers(conf, context, namespaces)?);
     if guarded(conf.auto_mounts.proc) {
         steps.extend(HIDDEN_IN_PROC.map(|path| SetupStep::Mask { path: path.to_owned() }));
         steps.extend(READ_ONLY_IN_PROC.map(|path| SetupStep::ReadOnly { path: path.to_owned() }));
@@ -124,6 +123,41 @@ pub(super) fn steps(
     steps.push(SetupStep::WorkFolder { path });
     steps.extend(labels);
     Ok(())
+}
+
+fn own_limit(conf: &LxcConf) -> Option<&str> {
+    conf.cgroup.iter().rfind(|value| &*value.file == "pids.max").map(|value| &*value.value)
+}
+
+/// Without the pids controller: how many process numbers its own pid namespace has.
+fn numbers(
+    conf: &LxcConf,
+    context: &Context,
+    namespaces: &BTreeSet<Namespace>,
+) -> Result<Option<SetupStep>, Failure> {
+    if context.processes != ProcessLimiting::PidNamespace {
+        return Ok(None);
+    }
+    let possible = conf.auto_mounts.proc.is_some() && namespaces.contains(&Namespace::Pid);
+    let refuse = |most: &str, why: &str| {
+        unsupported(format!("limit processes to {most}: without the pids controller {why}"))
+    };
+    let most = match own_limit(conf) {
+        Some("max") => return Ok(None),
+        None if !possible => return Ok(None),
+        None => MOST_PROCESSES,
+        Some(most) if !possible => {
+            return Err(refuse(most, "it needs a pid namespace and lxc.mount.auto = proc"));
+        }
+        Some(most) => {
+            let number = most.parse().ok().filter(|number| *number >= LEAST_BOUND_BY_NUMBERS);
+            number.ok_or_else(|| refuse(most, &format!("{LEAST_BOUND_BY_NUMBERS} is the least")))?
+        }
+    };
+    let path = "/proc/sys/kernel/pid_max".to_owned();
+    // The highest number is one less.
+    let value = most.saturating_add(1).to_string();
+    Ok(Some(SetupStep::Write { path, value, need: Need::Required }))
 }
 
 /// A profile that cannot be enforced is refused, never left out.
