@@ -7,6 +7,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::cgroup;
 use super::mounts;
 use super::network::{Interfaces, interface};
 use super::words;
@@ -250,11 +251,7 @@ impl Draft {
             "devices.allow" => self.devices.extend(device_rule(Verdict::Allow, line, findings)),
             "devices.deny" => self.devices.extend(device_rule(Verdict::Deny, line, findings)),
             _ if is_cgroup_file(file) => {
-                self.cgroup.extend(line.filled(findings).map(|value| CgroupValue {
-                    version,
-                    file: file.into(),
-                    value,
-                }));
+                self.cgroup.extend(line.filled(findings).map(|value| cgroup_value(version, file, value)));
             }
             _ => line.refuse_found(
                 findings,
@@ -481,6 +478,14 @@ impl DeviceAccess {
         let bits = text.bytes().try_fold(0, |bits, letter| Some(bits | bit(letter)?))?;
         (bits != 0).then_some(DeviceAccess(bits))
     }
+}
+
+fn cgroup_value(version: CgroupVersion, file: &str, value: Box<str>) -> CgroupValue {
+    let renewed = match version {
+        CgroupVersion::V1 => cgroup::of_version_1(file, &value),
+        CgroupVersion::V2 => None,
+    };
+    renewed.unwrap_or_else(|| CgroupValue { version, file: file.into(), value })
 }
 
 /// `controller.file`: what would lead elsewhere (`dir`, `relative`, a slash) is not one.
