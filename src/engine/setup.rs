@@ -5,7 +5,8 @@
 //! ```text
 //! MOUNTED   images -> storage -> root layers (unless a layer is another container's)
 //! STARTING  host name, loopback, interfaces -> root -> proc, sys -> /dev -> /pantavisor -> lxc.mount.entry -> cgroup
-//!           -> what is hidden or read-only, which covers all of that -> limits -> capabilities -> user -> folder -> exec
+//!           -> what is hidden or read-only, which covers all of that -> device rules, which deny us too -> limits
+//!           -> capabilities -> user -> folder -> label -> exec
 //! ```
 
 mod dev;

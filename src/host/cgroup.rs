@@ -5,11 +5,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use model::setup::{CgroupPlan, DeviceRules, ProcessLimit};
+use model::setup::{CgroupPlan, ProcessLimit};
 use nix::errno::Errno;
 use rustix::fs::{Mode, OFlags, open};
 
-use crate::device_filter;
 use crate::error::{AsErrno, HostError};
 
 /// The folder below which containers' groups are made.
@@ -81,7 +80,7 @@ impl Cgroups {
     /// Makes a container's group as planned. What a former agent left in it is ended first.
     ///
     /// # Errors
-    /// A value that the kernel refuses, a controller that this host lacks, device rules that cannot be attached.
+    /// A value that the kernel refuses, a controller that this host lacks.
     pub fn make(&self, container: &str, plan: &CgroupPlan) -> Result<Cgroup, HostError> {
         let folder = self.path(container);
         match fs::create_dir(&folder) {
@@ -114,11 +113,7 @@ impl Cgroups {
         for (file, value) in &plan.values {
             write(&group.folder.join(file), value)?;
         }
-        match &plan.devices {
-            DeviceRules::All => Ok(()),
-            DeviceRules::Only(rules) => device_filter::attach(group.descriptor.as_fd(), rules)
-                .map_err(HostError::at("attach device rules to", group.folder.display().to_string())),
-        }
+        Ok(())
     }
 
     /// Removes a container's group, if there is one. Everything in it must have ended.

@@ -6,7 +6,9 @@ use std::ffi::{CStr, CString, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
-use model::setup::{Capabilities, Create, Depth, DeviceKind, MountAttribute, Need, Place, SetupStep, Tree};
+use model::setup::{
+    Capabilities, Create, Depth, DeviceKind, MountAttribute, Need, Place, SecurityModule, SetupStep, Tree,
+};
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::sys::stat::{SFlag, makedev};
@@ -22,7 +24,7 @@ use crate::inside::{self, Missing};
 use crate::interface::{BothSides, Outside, Wanted};
 use crate::launcher::{self, Held, Kit};
 use crate::sys::{self, Change};
-use crate::{detached, wire};
+use crate::{detached, device_filter, wire};
 
 /// The name under which our own binary runs as the launcher.
 pub(crate) const LAUNCHER: &CStr = c"goalpost-launcher";
@@ -69,13 +71,23 @@ fn run(arguments: &[String]) -> Result<(), HostError> {
 }
 
 /// Carries the plan out that comes in on `answer`. What fails is told there; exec closes it, and says so that nothing failed.
-pub(crate) fn become_container(answer: BorrowedFd<'_>, output: &Output, kit: &Kit) -> ! {
-    let Err(error) = carry_out_all(answer, output, kit);
+pub(crate) fn become_container(
+    answer: BorrowedFd<'_>,
+    output: &Output,
+    cgroup: Option<BorrowedFd<'_>>,
+    kit: &Kit,
+) -> ! {
+    let Err(error) = carry_out_all(answer, output, cgroup, kit);
     launcher::report(answer, &error);
     sys::end(127)
 }
 
-fn carry_out_all(answer: BorrowedFd<'_>, output: &Output, kit: &Kit) -> Result<Infallible, HostError> {
+fn carry_out_all(
+    answer: BorrowedFd<'_>,
+    output: &Output,
+    cgroup: Option<BorrowedFd<'_>>,
+    kit: &Kit,
+) -> Result<Infallible, HostError> {
     let bytes = channel::receive_long(answer).map_err(HostError::at("receive", "the set-up plan"))?;
     let (own_network, steps): (u8, Vec<SetupStep>) = wire::from_bytes(&bytes)
         .ok_or_else(|| HostError::at("understand", "the set-up plan")(Errno::EPROTO))?;
@@ -87,9 +99,11 @@ fn carry_out_all(answer: BorrowedFd<'_>, output: &Output, kit: &Kit) -> Result<I
     let network = outside.map(Outside::with_inside).transpose()?;
     let mut trees = take_all(&steps)?.into_iter();
     let cover = Cover::take(&steps, kit)?;
+    let labels = open_labels(&steps)?.into_iter();
     launcher::enter(&kit.empty).map_err(HostError::at("enter", "the empty mount namespace"))?;
     sys::unshare(CloneFlags::CLONE_NEWNS).map_err(HostError::at("make", "a mount namespace"))?;
-    let mut stand = Stand { root: None, kit, answer, network, cover, keep: Capabilities::ALL };
+    let mut stand =
+        Stand { root: None, kit, answer, cgroup, network, cover, labels, keep: Capabilities::ALL };
     for step in &steps {
         stand.carry_out(step, &mut trees)?;
     }
@@ -128,12 +142,14 @@ fn take_all(steps: &[SetupStep]) -> Result<Vec<Option<OwnedFd>>, HostError> {
             | SetupStep::ReadOnly { .. }
             | SetupStep::Writable { .. }
             | SetupStep::Write { .. }
+            | SetupStep::Devices { .. }
             | SetupStep::Limit { .. }
             | SetupStep::Capabilities { .. }
             | SetupStep::User { .. }
             | SetupStep::NoNewPrivileges
             | SetupStep::SystemCalls { .. }
             | SetupStep::WorkFolder { .. }
+            | SetupStep::Label { .. }
             | SetupStep::Execute { .. } => continue,
         };
         match (detached::take(what, attributes), need) {
@@ -145,13 +161,40 @@ fn take_all(steps: &[SetupStep]) -> Result<Vec<Option<OwnedFd>>, HostError> {
     Ok(trees)
 }
 
+/// A file for each label, in order: the container's root may have no `/proc`.
+fn open_labels(steps: &[SetupStep]) -> Result<Vec<OwnedFd>, HostError> {
+    let mut files = Vec::new();
+    for step in steps {
+        if let SetupStep::Label { module, label } = step {
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            let opened = rustix::fs::open(label_file(*module), flags, rustix::fs::Mode::empty());
+            files.push(opened.map_err(label_failed(*module, label))?);
+        }
+    }
+    Ok(files)
+}
+
+/// What it says holds from exec on.
+fn label_file(module: SecurityModule) -> &'static str {
+    match module {
+        SecurityModule::AppArmor => "/proc/self/attr/apparmor/exec",
+        SecurityModule::Selinux => "/proc/self/attr/exec",
+    }
+}
+
+fn label_failed<E: AsErrno>(module: SecurityModule, label: &str) -> impl FnOnce(E) -> HostError {
+    HostError::at("write", format!("label {label} to {}", label_file(module)))
+}
+
 /// Where the child stands on its way.
 struct Stand<'a> {
     root: Option<OwnedFd>,
     kit: &'a Kit,
     answer: BorrowedFd<'a>,
+    cgroup: Option<BorrowedFd<'a>>,
     network: Option<BothSides>,
     cover: Option<Cover>,
+    labels: std::vec::IntoIter<OwnedFd>,
     keep: Capabilities,
 }
 
@@ -251,6 +294,11 @@ impl Stand<'_> {
                 Err(_) if *need == Need::Optional => Ok(()),
                 outcome => outcome.map_err(HostError::at("write", path)),
             },
+            SetupStep::Devices { rules } => self
+                .cgroup
+                .ok_or(Errno::EBADF)
+                .and_then(|group| device_filter::attach(group, rules))
+                .map_err(HostError::at("attach", "device rules to the control group")),
             SetupStep::Limit { resource, soft, hard } => sys::set_limit(*resource, *soft, *hard)
                 .map_err(HostError::at("set", format!("resource limit {resource}"))),
             SetupStep::Capabilities { keep } => {
@@ -267,11 +315,21 @@ impl Stand<'_> {
             SetupStep::WorkFolder { path } => {
                 chdir(path.as_str()).map_err(HostError::at("enter folder", path))
             }
+            SetupStep::Label { module, label } => self.label(*module, label),
             SetupStep::Execute { arguments, environment } => {
                 caps::limit(self.keep)?;
                 execute(arguments, environment).map(|never| match never {})
             }
         }
+    }
+
+    fn label(&mut self, module: SecurityModule, label: &str) -> Result<(), HostError> {
+        let text = match module {
+            SecurityModule::AppArmor => format!("exec {label}"),
+            SecurityModule::Selinux => label.to_owned(),
+        };
+        let file = self.labels.next().ok_or(rustix::io::Errno::BADF).map_err(label_failed(module, label))?;
+        rustix::io::write(&file, text.as_bytes()).map(drop).map_err(label_failed(module, label))
     }
 
     /// The container's root. A plan whose root comes late is ours to answer for.

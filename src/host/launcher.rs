@@ -102,7 +102,7 @@ fn start(
     match sys::clone_process(flags, ParentOf::OurParent, cgroup)
         .map_err(HostError::at("make", "a process"))?
     {
-        Cloned::Child => child::become_container(answer.as_fd(), output, kit),
+        Cloned::Child => child::become_container(answer.as_fd(), output, cgroup, kit),
         Cloned::Parent { pid, process } => {
             let mut bytes = vec![PROCESS];
             bytes.extend_from_slice(&pid.to_ne_bytes());

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use model::lxc::{Gateway, Ipv4Network, Up};
+use model::lxc::{DeviceAccess, DeviceRule, Devices, Gateway, Ipv4Network, Up, Verdict};
 use model::setup::{
     Capabilities, Create, Depth, DeviceKind, Link, MountAttribute, MountStep, Namespace, Need, OverlayMarks,
-    Place, SetupStep, Tree, Upper,
+    Place, SecurityModule, SetupStep, Tree, Upper,
 };
 use nix::errno::Errno;
 
@@ -151,6 +151,7 @@ structs! {
     Place { anchor, path }
     Upper { changes, work }
     Ipv4Network { address, prefix }
+    DeviceRule { verdict, devices, access }
 }
 
 enums! {
@@ -161,6 +162,8 @@ enums! {
     Need { 0 => Required {} 1 => Optional {} }
     OverlayMarks { 0 => Trusted {} 1 => User {} }
     MountAttribute { 0 => ReadOnly {} 1 => NoSuid {} 2 => NoDevices {} 3 => NoExecution {} 4 => NoAccessTime {} }
+    SecurityModule { 0 => AppArmor {} 1 => Selinux {} }
+    Verdict { 0 => Allow {} 1 => Deny {} }
     Up { 0 => Yes {} 1 => No {} }
     Link { 0 => Pair { bridge } 1 => Device { name } }
     Tree {
@@ -188,6 +191,8 @@ enums! {
         16 => WorkFolder { path }
         17 => Execute { arguments, environment }
         19 => Writable { path }
+        20 => Devices { rules }
+        21 => Label { module, label }
         18 => Interface { name, link, up, addresses, gateway }
     }
     MountStep {
@@ -206,6 +211,35 @@ impl Wire for Capabilities {
 
     fn take(from: &mut &[u8]) -> Option<Capabilities> {
         u64::take(from).map(Capabilities)
+    }
+}
+
+impl Wire for DeviceAccess {
+    fn put(&self, to: &mut Vec<u8>) {
+        self.bits().put(to);
+    }
+
+    fn take(from: &mut &[u8]) -> Option<DeviceAccess> {
+        DeviceAccess::from_bits(u8::take(from)?)
+    }
+}
+
+impl Wire for Devices {
+    fn put(&self, to: &mut Vec<u8>) {
+        match self {
+            Devices::All => None,
+            Devices::Character(major, minor) => Some((DeviceKind::Character, (*major, *minor))),
+            Devices::Block(major, minor) => Some((DeviceKind::Block, (*major, *minor))),
+        }
+        .put(to);
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Devices> {
+        Some(match Wire::take(from)? {
+            None => Devices::All,
+            Some((DeviceKind::Character, (major, minor))) => Devices::Character(major, minor),
+            Some((DeviceKind::Block, (major, minor))) => Devices::Block(major, minor),
+        })
     }
 }
 
@@ -268,7 +302,18 @@ mod tests {
                 create: Create::Folder,
                 need: Need::Optional,
             },
+            SetupStep::Devices {
+                rules: vec![
+                    DeviceRule { verdict: Verdict::Deny, devices: Devices::All, access: DeviceAccess::ALL },
+                    DeviceRule {
+                        verdict: Verdict::Allow,
+                        devices: Devices::Block(Some(8), None),
+                        access: DeviceAccess::ALL,
+                    },
+                ],
+            },
             SetupStep::Capabilities { keep: Capabilities::ALL.without(3) },
+            SetupStep::Label { module: SecurityModule::Selinux, label: "a:b:c".into() },
             SetupStep::Execute { arguments: vec!["/sbin/init".into()], environment: vec!["A=b".into()] },
         ];
         assert_eq!(from_bytes::<Vec<SetupStep>>(&to_bytes(&plan)), Some(plan));

@@ -261,6 +261,11 @@ impl DeviceAccess {
     /// `rwm`
     pub const ALL: DeviceAccess = DeviceAccess(7);
 
+    /// From the kernel's bits; none if they are not of these, or no access at all.
+    pub fn from_bits(bits: u8) -> Option<DeviceAccess> {
+        (1..=7).contains(&bits).then_some(DeviceAccess(bits))
+    }
+
     /// The kernel's bits: 1 make, 2 read, 4 write.
     pub fn bits(self) -> u8 {
         self.0
@@ -395,7 +400,7 @@ pub enum NewPrivileges {
 pub struct Profiles {
     /// `lxc.seccomp.profile`: a path of the device.
     pub seccomp: Option<Box<str>>,
-    /// `lxc.apparmor.profile`: a name.
+    /// `lxc.apparmor.profile`: a name, neither `unconfined` nor `unchanged`.
     pub apparmor: Option<Box<str>>,
     /// `lxc.selinux.context`: a context.
     pub selinux: Option<Box<str>>,

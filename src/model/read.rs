@@ -1,6 +1,7 @@
 //! The parsers of a state's files: JSON or lines in, the types of the model out.
 
 mod bsp;
+mod cgroup;
 mod conf;
 mod device;
 mod fields;

@@ -41,8 +41,6 @@ pub struct CgroupPlan {
     pub processes: ProcessLimit,
     /// File name to value, in order; each must be writable, or the start fails.
     pub values: Vec<(String, String)>,
-    /// Which devices may be used.
-    pub devices: DeviceRules,
 }
 
 /// How many processes a container may have.
@@ -52,15 +50,6 @@ pub enum ProcessLimit {
     AtMost(u32),
     /// As many as the host bears, because the conf says so.
     Unlimited,
-}
-
-/// Which devices a container may use.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum DeviceRules {
-    /// Every one.
-    All,
-    /// As the last rule that matches says; none if no rule matches.
-    Only(Vec<DeviceRule>),
 }
 
 /// A sort of device.
@@ -169,6 +158,11 @@ pub enum SetupStep {
         /// What happens when it cannot be done.
         need: Need,
     },
+    /// Let the container's control group use only some devices. Follows everything that makes or opens one.
+    Devices {
+        /// The last rule that matches decides; without one the answer is no.
+        rules: Vec<DeviceRule>,
+    },
     /// Set a resource limit.
     Limit {
         /// `RLIMIT_…` as a number.
@@ -197,6 +191,13 @@ pub enum SetupStep {
         /// A classic BPF program, eight bytes per instruction, in the machine's own order.
         program: Vec<u8>,
     },
+    /// Have the program run under a label of a security module.
+    Label {
+        /// Whose.
+        module: SecurityModule,
+        /// Which.
+        label: String,
+    },
     /// Change the working folder.
     WorkFolder {
         /// Where.
@@ -209,6 +210,15 @@ pub enum SetupStep {
         /// `NAME=value`.
         environment: Vec<String>,
     },
+}
+
+/// A security module of the kernel that labels programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SecurityModule {
+    /// Its labels are names of profiles.
+    AppArmor,
+    /// Its labels are contexts.
+    Selinux,
 }
 
 /// Where an interface of a container comes from.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use host::{Launcher, Start};
 use model::setup::{
-    Capabilities, CgroupPlan, Create, Depth, DeviceKind, DeviceRules, MountAttribute, Namespace, Need, Place,
+    Capabilities, CgroupPlan, Create, Depth, DeviceKind, MountAttribute, Namespace, Need, Place,
     ProcessLimit, SetupStep, StartPlan, Tree,
 };
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -121,8 +121,7 @@ fn plan(root: &Path, network: bool) -> StartPlan {
     steps.push(SetupStep::WorkFolder { path: "/".into() });
     let arguments = vec!["/bin/echo".into(), "x".into()];
     steps.push(SetupStep::Execute { arguments, environment: Vec::new() });
-    let cgroup =
-        CgroupPlan { processes: ProcessLimit::Unlimited, values: Vec::new(), devices: DeviceRules::All };
+    let cgroup = CgroupPlan { processes: ProcessLimit::Unlimited, values: Vec::new() };
     StartPlan { namespaces, cgroup, steps }
 }
 

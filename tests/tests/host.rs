@@ -13,8 +13,8 @@ use std::collections::BTreeSet;
 
 use model::report::Exit;
 use model::setup::{
-    CgroupPlan, Create, Depth, DeviceRules, MountAttribute, MountStep, Namespace, Need, Place, ProcessLimit,
-    SetupStep, StartPlan, Tree,
+    CgroupPlan, Create, Depth, MountAttribute, MountStep, Namespace, Need, Place, ProcessLimit,
+    SecurityModule, SetupStep, StartPlan, Tree,
 };
 use rooted::{Bench, Outcome};
 
@@ -71,8 +71,7 @@ fn plan(bench: &Bench, middle: Vec<SetupStep>, script: &str) -> StartPlan {
     ];
     steps.extend(middle);
     steps.push(shell(script));
-    let cgroup =
-        CgroupPlan { processes: ProcessLimit::Unlimited, values: Vec::new(), devices: DeviceRules::All };
+    let cgroup = CgroupPlan { processes: ProcessLimit::Unlimited, values: Vec::new() };
     StartPlan { namespaces: all_namespaces(), cgroup, steps }
 }
 
@@ -103,6 +102,7 @@ fn a_failed_step_says_which_and_on_what_and_why() {
         vec![SetupStep::Execute { arguments: vec!["/bin/nothing".into()], environment: vec![] }],
         vec![SetupStep::Execute { arguments: vec!["nothing".into()], environment: vec!["PATH=/bin".into()] }],
         vec![mount(new("nofs"), "/x")],
+        vec![SetupStep::Devices { rules: vec![] }],
     ]
     .into_iter()
     .map(|steps| bench.run(&plan(&bench, steps, "true")).unwrap_err().to_string())
@@ -117,6 +117,26 @@ fn a_failed_step_says_which_and_on_what_and_why() {
             "execute /bin/nothing: No such file or directory (ENOENT)",
             "execute nothing: No such file or directory (ENOENT)",
             "open file system nofs: No such device (ENODEV)",
+            "attach device rules to the control group: Bad file number (EBADF)",
+        ]
+    );
+}
+
+#[test]
+fn a_label_of_a_module_that_the_kernel_has_not_says_so() {
+    let Some(bench) = Bench::new() else { return };
+    if std::fs::read_to_string("/proc/self/attr/current").is_ok() {
+        return rooted::skip("the kernel has a security module");
+    }
+    let with = |module, label: &str| {
+        let step = SetupStep::Label { module, label: label.into() };
+        bench.run(&plan(&bench, vec![step], "true")).unwrap_err().to_string()
+    };
+    assert_eq!(
+        [with(SecurityModule::AppArmor, "web"), with(SecurityModule::Selinux, "u:r:t:s0")],
+        [
+            "write label web to /proc/self/attr/apparmor/exec: No such file or directory (ENOENT)",
+            "write label u:r:t:s0 to /proc/self/attr/exec: Invalid argument (EINVAL)",
         ]
     );
 }
@@ -325,10 +345,14 @@ fn a_control_group_holds_kills_and_guards_devices() {
     let rule = |verdict, devices| DeviceRule { verdict, devices, access: DeviceAccess::ALL };
     let rules =
         vec![rule(Verdict::Deny, Devices::All), rule(Verdict::Allow, Devices::Character(Some(1), Some(3)))];
-    let wanted =
-        CgroupPlan { processes: ProcessLimit::AtMost(64), values: vec![], devices: DeviceRules::Only(rules) };
+    let wanted = CgroupPlan { processes: ProcessLimit::AtMost(64), values: vec![] };
     let group = cgroups.make("c", &wanted).unwrap();
-    let dev = vec![mount(new("proc"), "/proc"), mount(new("tmpfs"), "/dev"), node("null", 3)];
+    let dev = vec![
+        mount(new("proc"), "/proc"),
+        mount(new("tmpfs"), "/dev"),
+        node("null", 3),
+        SetupStep::Devices { rules },
+    ];
     let script = "echo x >/dev/null && echo null; mknod /dev/zero c 1 5 2>&1; cat /proc/self/cgroup | grep ^0:; sleep 1000 & exec sleep 1000";
     let (read, write) = std::io::pipe().unwrap();
     let plan = plan(&bench, dev, script);
@@ -351,6 +375,46 @@ fn a_control_group_holds_kills_and_guards_devices() {
 }
 
 #[test]
+fn a_device_that_its_own_dev_has_may_be_denied() {
+    use host::cgroup::Cgroups;
+    use model::lxc::{DeviceAccess, DeviceRule, Devices, Verdict};
+    let Some(bench) = Bench::new() else { return };
+    let name = format!("goalpost-denied-{}", std::process::id());
+    let Some(cgroups) = Cgroups::open(&name).unwrap() else { return rooted::skip("no cgroup v2") };
+    let rule = |verdict, devices| DeviceRule { verdict, devices, access: DeviceAccess::ALL };
+    let rules =
+        vec![rule(Verdict::Allow, Devices::All), rule(Verdict::Deny, Devices::Character(Some(1), Some(3)))];
+    let group =
+        cgroups.make("c", &CgroupPlan { processes: ProcessLimit::Unlimited, values: vec![] }).unwrap();
+    let steps = vec![
+        mount(new("proc"), "/proc"),
+        mount(new("tmpfs"), "/dev"),
+        node("null", 3),
+        node("zero", 5),
+        SetupStep::Mask { path: "/proc/keys".into() },
+        SetupStep::Devices { rules },
+    ];
+    let script = "echo x 2>&1 >/dev/null; mknod /dev/again c 1 3 2>&1; cat /proc/keys 2>&1; \
+                  head -c 1 /dev/zero | wc -c";
+    let plan = plan(&bench, steps, script);
+    let (read, write) = std::io::pipe().unwrap();
+    let fd = std::os::fd::AsFd::as_fd(&write);
+    let cgroup = Some(std::os::fd::AsFd::as_fd(&group));
+    let start = host::Start { plan: &plan, output: fd, errors: fd, cgroup };
+    let spawned = bench.launcher.begin_start(&start).unwrap().wait().unwrap();
+    drop(write);
+    insta::assert_snapshot!(std::io::read_to_string(read).unwrap(), @r"
+    sh: can't create /dev/null: Operation not permitted
+    mknod: /dev/again: Operation not permitted
+    cat: can't open '/proc/keys': Operation not permitted
+    1
+    ");
+    spawned.process.wait_for_end().unwrap();
+    group.remove().unwrap();
+    cgroups.remove().unwrap();
+}
+
+#[test]
 fn what_a_former_life_left_in_a_control_group_is_gone_before_the_next() {
     use host::cgroup::Cgroups;
     use model::lxc::{DeviceAccess, DeviceRule, Devices, Verdict};
@@ -360,25 +424,24 @@ fn what_a_former_life_left_in_a_control_group_is_gone_before_the_next() {
     let rule = |verdict, devices| DeviceRule { verdict, devices, access: DeviceAccess::ALL };
     let rules =
         vec![rule(Verdict::Deny, Devices::All), rule(Verdict::Allow, Devices::Character(Some(1), Some(3)))];
-    let strict =
-        CgroupPlan { processes: ProcessLimit::Unlimited, values: vec![], devices: DeviceRules::Only(rules) };
-    let loose = CgroupPlan { processes: ProcessLimit::Unlimited, values: vec![], devices: DeviceRules::All };
-    let group = cgroups.make("c", &strict).unwrap();
+    let wanted = CgroupPlan { processes: ProcessLimit::Unlimited, values: vec![] };
+    let group = cgroups.make("c", &wanted).unwrap();
     let forever = "for i in 1 2 3 4 5 6 7 8; do sleep 1000 & done; wait";
-    let start_in = |group: &host::cgroup::Cgroup, device: SetupStep, script: &str| {
+    let start_in = |group: &host::cgroup::Cgroup, steps: Vec<SetupStep>, script: &str| {
         let (read, write) = std::io::pipe().unwrap();
-        let plan = plan(&bench, vec![mount(new("tmpfs"), "/dev"), device], script);
+        let steps = std::iter::once(mount(new("tmpfs"), "/dev")).chain(steps).collect();
+        let plan = plan(&bench, steps, script);
         let fd = std::os::fd::AsFd::as_fd(&write);
         let group = Some(std::os::fd::AsFd::as_fd(group));
         let start = host::Start { plan: &plan, output: fd, errors: fd, cgroup: group };
         (bench.launcher.begin_start(&start).unwrap().wait().unwrap(), read)
     };
-    let (former, _) = start_in(&group, node("null", 3), forever);
-    let next = cgroups.make("c", &loose).unwrap();
+    let (former, _) = start_in(&group, vec![node("null", 3), SetupStep::Devices { rules }], forever);
+    let next = cgroups.make("c", &wanted).unwrap();
     assert_eq!(former.process.wait_for_end().unwrap(), Exit::Signal(9));
     let members = std::fs::read_to_string(cgroups.path("c").join("cgroup.procs")).unwrap();
     assert_eq!(members, "");
-    let (life, read) = start_in(&next, node("zero", 5), "head -c 1 /dev/zero | wc -c");
+    let (life, read) = start_in(&next, vec![node("zero", 5)], "head -c 1 /dev/zero | wc -c");
     assert_eq!(std::io::read_to_string(read).unwrap(), "1\n");
     life.process.wait_for_end().unwrap();
     next.remove().unwrap();

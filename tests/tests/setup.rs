@@ -4,6 +4,7 @@
 use engine::setup::{Context, Places, Privileges, ProcessLimiting, mounts, start};
 use model::ids::{ContainerName, RevisionId};
 use model::revision::{Defaults, Revision};
+use model::setup::SetupStep;
 
 const IMAGE: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 const CONF: &str = "2222222222222222222222222222222222222222222222222222222222222222";
@@ -119,12 +120,49 @@ fn what_cannot_be_done_is_refused_with_a_sentence() {
         "lxc.net.0.type = none\nlxc.net.1.type = phys\nlxc.net.1.link = eth1\n",
         "lxc.net.3.type = veth\nlxc.net.3.ipv4.gateway = auto\n",
         "lxc.seccomp.profile = /usr/share/lxc/config/common.seccomp\n",
-        "lxc.apparmor.profile = generated\n",
-        "lxc.selinux.context = system_u:system_r:lxc_t:s0\n",
         "lxc.mount.entry = /a a none bind,shared 0 0\n",
     ];
     let sentences: String = refused.iter().map(|conf| plan(conf, Privileges::Root)).collect();
     insta::assert_snapshot!("refused", sentences);
+}
+
+#[test]
+fn labels_come_last() {
+    let last = |conf: &str| {
+        let text = plan(conf, Privileges::Root);
+        text.lines().rev().take(2).map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let confs = [
+        "lxc.apparmor.profile = unconfined\n",
+        "lxc.apparmor.profile = web-confined\n",
+        "lxc.selinux.context = system_u:system_r:lxc_t:s0\n",
+    ];
+    insta::assert_snapshot!("labels", confs.map(last).concat());
+}
+
+#[test]
+fn without_the_pids_controller_a_container_has_fewer_process_numbers() {
+    let text = |conf: &str| {
+        let revision = revision(conf);
+        let container = revision.container(&"app".parse().unwrap()).unwrap();
+        let context =
+            Context { processes: ProcessLimiting::PidNamespace, ..context("app", Privileges::Root) };
+        match start(container, &context) {
+            Ok(plan) => {
+                let writes = plan.steps.iter().filter(|step| matches!(step, SetupStep::Write { .. }));
+                format!("{:?} {:?}\n", plan.cgroup, writes.collect::<Vec<_>>())
+            }
+            Err(failure) => format!("failed to {}\n", failure.detail),
+        }
+    };
+    let confs = [
+        "lxc.mount.auto = proc\n",
+        "lxc.mount.auto = proc\nlxc.cgroup2.pids.max = 512\n",
+        "lxc.mount.auto = proc\nlxc.cgroup2.pids.max = max\n",
+        "lxc.mount.auto = proc\nlxc.cgroup2.pids.max = 64\n",
+        "lxc.cgroup2.pids.max = 512\n",
+    ];
+    insta::assert_snapshot!("process_numbers", confs.map(text).concat());
 }
 
 #[test]

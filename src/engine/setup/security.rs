@@ -6,9 +6,11 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use model::lxc::{self, Access, Devices, LxcConf, NewPrivileges, Profiles, Verdict};
+use model::lxc::{
+    self, Access, DeviceAccess, DeviceRule, Devices, LxcConf, NewPrivileges, Profiles, Verdict,
+};
 use model::report::Failure;
-use model::setup::{Capabilities, CgroupPlan, DeviceRules, Namespace, Need, ProcessLimit, SetupStep};
+use model::setup::{Capabilities, CgroupPlan, Namespace, Need, ProcessLimit, SecurityModule, SetupStep};
 
 use super::{Context, ProcessLimiting, unsupported};
 
@@ -16,6 +18,9 @@ use super::{Context, ProcessLimiting, unsupported};
 pub(super) const SYS_ADMIN: u8 = 21;
 
 const MOST_PROCESSES: u32 = 4096;
+
+/// The kernel does not use numbers below 300 again once it has run through all, so a bound near that would soon leave none.
+const LEAST_BOUND_BY_NUMBERS: u32 = 512;
 
 /// As container runtimes have them.
 const HIDDEN_IN_PROC: [&str; 10] = [
@@ -35,36 +40,45 @@ const READ_ONLY_IN_PROC: [&str; 5] =
 const HIDDEN_IN_SYS: [&str; 2] = ["/sys/firmware", "/sys/devices/virtual/powercap"];
 
 pub(super) fn cgroup(conf: &LxcConf, context: &Context) -> Result<CgroupPlan, Failure> {
-    let own_limit = conf.cgroup.iter().any(|value| &*value.file == "pids.max");
-    let processes = if own_limit { ProcessLimit::Unlimited } else { ProcessLimit::AtMost(MOST_PROCESSES) };
-    let devices = devices(conf);
+    let processes = match own_limit(conf) {
+        Some(_) => ProcessLimit::Unlimited,
+        None => ProcessLimit::AtMost(MOST_PROCESSES),
+    };
+    let by_numbers = context.processes == ProcessLimiting::PidNamespace;
+    let written = || conf.cgroup.iter().filter(|value| !(by_numbers && &*value.file == "pids.max"));
     if context.cgroup.is_none() {
-        if devices != DeviceRules::All {
+        if devices(conf).is_some() {
             return Err(unsupported("attach device rules: they need control groups of version 2".to_owned()));
         }
-        if let Some(value) = conf.cgroup.first() {
+        if let Some(value) = written().next() {
             return Err(unsupported(format!("set {}: it needs control groups of version 2", value.file)));
         }
     }
-    let values = conf.cgroup.iter().map(|value| match value.version {
+    let values = written().map(|value| match value.version {
         lxc::CgroupVersion::V2 => Ok((value.file.to_string(), value.value.to_string())),
         lxc::CgroupVersion::V1 => Err(unsupported(format!(
             "set lxc.cgroup.{}: this host's control groups are of version 2",
             value.file
         ))),
     });
-    Ok(CgroupPlan { processes, values: values.collect::<Result<_, _>>()?, devices })
+    Ok(CgroupPlan { processes, values: values.collect::<Result<_, _>>()? })
 }
 
-fn devices(conf: &LxcConf) -> DeviceRules {
+/// As the kernel's first hierarchy has it: what no rule is about is allowed until a rule about every device says otherwise.
+fn devices(conf: &LxcConf) -> Option<SetupStep> {
+    let all = DeviceRule { verdict: Verdict::Allow, devices: Devices::All, access: DeviceAccess::ALL };
     let last_of_all = conf.devices.iter().rposition(|rule| rule.devices == Devices::All);
-    match (conf.devices.len(), last_of_all) {
-        (0, _) => DeviceRules::All,
-        (length, Some(at)) if at + 1 == length && conf.devices[at].verdict == Verdict::Allow => {
-            DeviceRules::All
+    let (first, exceptions) = match last_of_all {
+        Some(at) => (conf.devices[at], &conf.devices[at + 1..]),
+        None => (all, &*conf.devices),
+    };
+    let never_denied = exceptions.iter().all(|rule| rule.verdict == Verdict::Allow);
+    match (first.verdict, never_denied) {
+        (Verdict::Allow, true) => None,
+        (Verdict::Allow, false) | (Verdict::Deny, _) => {
+            let rules = core::iter::once(first).chain(exceptions.iter().copied()).collect();
+            Some(SetupStep::Devices { rules })
         }
-        (_, None) if conf.devices.iter().all(|rule| rule.verdict == Verdict::Allow) => DeviceRules::All,
-        (_, _) => DeviceRules::Only(conf.devices.to_vec()),
     }
 }
 
@@ -81,17 +95,9 @@ pub(super) fn steps(
     namespaces: &BTreeSet<Namespace>,
     steps: &mut Vec<SetupStep>,
 ) -> Result<(), Failure> {
-    profiles(conf.profiles.as_deref())?;
+    let labels = labels(conf.profiles.as_deref())?;
     let guarded = |access: Option<Access>| matches!(access, Some(Access::Mixed | Access::ReadOnly));
-    let own_limit = conf.cgroup.iter().any(|value| &*value.file == "pids.max");
-    if context.processes == ProcessLimiting::PidNamespace
-        && conf.auto_mounts.proc.is_some()
-        && namespaces.contains(&Namespace::Pid)
-        && !own_limit
-    {
-        let path = "/proc/sys/kernel/pid_max".to_owned();
-        steps.push(SetupStep::Write { path, value: MOST_PROCESSES.to_string(), need: Need::Required });
-    }
+    steps.extend(numbers(conf, context, namespaces)?);
     if guarded(conf.auto_mounts.proc) {
         steps.extend(HIDDEN_IN_PROC.map(|path| SetupStep::Mask { path: path.to_owned() }));
         steps.extend(READ_ONLY_IN_PROC.map(|path| SetupStep::ReadOnly { path: path.to_owned() }));
@@ -99,6 +105,7 @@ pub(super) fn steps(
     if guarded(conf.auto_mounts.sys) {
         steps.extend(HIDDEN_IN_SYS.map(|path| SetupStep::Mask { path: path.to_owned() }));
     }
+    steps.extend(devices(conf));
     steps.extend(conf.limits.iter().map(|limit| SetupStep::Limit {
         resource: limit.resource.number().into(),
         soft: limit.soft.unwrap_or(u64::MAX),
@@ -114,20 +121,52 @@ pub(super) fn steps(
     steps.push(SetupStep::User { uid: conf.uid, gid: conf.gid });
     let path = conf.working_folder.as_deref().unwrap_or("/").to_owned();
     steps.push(SetupStep::WorkFolder { path });
+    steps.extend(labels);
     Ok(())
 }
 
-/// A profile that cannot be enforced is refused, never left out.
-fn profiles(profiles: Option<&Profiles>) -> Result<(), Failure> {
-    let Some(profiles) = profiles else { return Ok(()) };
-    match (&profiles.seccomp, &profiles.apparmor, &profiles.selinux) {
-        (Some(path), _, _) => Err(unsupported(format!("load the seccomp profile {path}: not supported yet"))),
-        (None, Some(name), _) if &**name != "unconfined" => {
-            Err(unsupported(format!("enter the AppArmor profile {name}: not supported yet")))
-        }
-        (None, _, Some(context)) => {
-            Err(unsupported(format!("enter the SELinux context {context}: not supported yet")))
-        }
-        (None, _, None) => Ok(()),
+fn own_limit(conf: &LxcConf) -> Option<&str> {
+    conf.cgroup.iter().rfind(|value| &*value.file == "pids.max").map(|value| &*value.value)
+}
+
+/// Without the pids controller: how many process numbers its own pid namespace has.
+fn numbers(
+    conf: &LxcConf,
+    context: &Context,
+    namespaces: &BTreeSet<Namespace>,
+) -> Result<Option<SetupStep>, Failure> {
+    if context.processes != ProcessLimiting::PidNamespace {
+        return Ok(None);
     }
+    let possible = conf.auto_mounts.proc.is_some() && namespaces.contains(&Namespace::Pid);
+    let refuse = |most: &str, why: &str| {
+        unsupported(format!("limit processes to {most}: without the pids controller {why}"))
+    };
+    let most = match own_limit(conf) {
+        Some("max") => return Ok(None),
+        None if !possible => return Ok(None),
+        None => MOST_PROCESSES,
+        Some(most) if !possible => {
+            return Err(refuse(most, "it needs a pid namespace and lxc.mount.auto = proc"));
+        }
+        Some(most) => {
+            let number = most.parse().ok().filter(|number| *number >= LEAST_BOUND_BY_NUMBERS);
+            number.ok_or_else(|| refuse(most, &format!("{LEAST_BOUND_BY_NUMBERS} is the least")))?
+        }
+    };
+    let path = "/proc/sys/kernel/pid_max".to_owned();
+    // The highest number is one less.
+    let value = most.saturating_add(1).to_string();
+    Ok(Some(SetupStep::Write { path, value, need: Need::Required }))
+}
+
+/// A profile that cannot be enforced is refused, never left out.
+fn labels(profiles: Option<&Profiles>) -> Result<Vec<SetupStep>, Failure> {
+    let Some(Profiles { seccomp, apparmor, selinux }) = profiles else { return Ok(Vec::new()) };
+    if let Some(path) = seccomp {
+        return Err(unsupported(format!("load the seccomp profile {path}: not supported yet")));
+    }
+    let labels = [(SecurityModule::AppArmor, apparmor), (SecurityModule::Selinux, selinux)];
+    let given = labels.into_iter().filter_map(|(module, label)| Some((module, label.as_ref()?)));
+    Ok(given.map(|(module, label)| SetupStep::Label { module, label: label.to_string() }).collect())
 }

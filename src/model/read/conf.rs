@@ -7,6 +7,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::cgroup;
 use super::mounts;
 use super::network::{Interfaces, interface};
 use super::words;
@@ -184,7 +185,7 @@ impl Draft {
             "lxc.mount.entry" => self.mounts.extend(mounts::entry(line, findings)),
             "lxc.cap.drop" => capabilities(&mut self.cap_drop, line, findings),
             "lxc.cap.keep" => capabilities(&mut self.cap_keep, line, findings),
-            "lxc.tty.max" => conf.tty_max = line.whole(findings, 4096),
+            "lxc.tty.max" => conf.tty_max = terminals(line, findings),
             "lxc.pty.max" => conf.pty_max = line.whole(findings, 1 << 20),
             "lxc.console.path" => conf.console = console(line, findings),
             "lxc.autodev" => {
@@ -199,9 +200,9 @@ impl Draft {
                     Some(Switch::Off) | None => NewPrivileges::Allowed,
                 };
             }
-            "lxc.seccomp.profile" => self.profiles.seccomp = profile(line, findings),
-            "lxc.apparmor.profile" => self.profiles.apparmor = profile(line, findings),
-            "lxc.selinux.context" => self.profiles.selinux = profile(line, findings),
+            "lxc.seccomp.profile" => self.profiles.seccomp = system_calls(line, findings),
+            "lxc.apparmor.profile" => self.profiles.apparmor = apparmor(line, findings),
+            "lxc.selinux.context" => self.profiles.selinux = line.filled(findings),
             _ => self.prefixed(line, findings),
         }
     }
@@ -250,11 +251,7 @@ impl Draft {
             "devices.allow" => self.devices.extend(device_rule(Verdict::Allow, line, findings)),
             "devices.deny" => self.devices.extend(device_rule(Verdict::Deny, line, findings)),
             _ if is_cgroup_file(file) => {
-                self.cgroup.extend(line.filled(findings).map(|value| CgroupValue {
-                    version,
-                    file: file.into(),
-                    value,
-                }));
+                self.cgroup.extend(line.filled(findings).map(|value| cgroup_value(version, file, value)));
             }
             _ => line.refuse_found(
                 findings,
@@ -483,6 +480,14 @@ impl DeviceAccess {
     }
 }
 
+fn cgroup_value(version: CgroupVersion, file: &str, value: Box<str>) -> CgroupValue {
+    let renewed = match version {
+        CgroupVersion::V1 => cgroup::of_version_1(file, &value),
+        CgroupVersion::V2 => None,
+    };
+    renewed.unwrap_or_else(|| CgroupValue { version, file: file.into(), value })
+}
+
 /// `controller.file`: what would lead elsewhere (`dir`, `relative`, a slash) is not one.
 fn is_cgroup_file(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'.');
@@ -501,6 +506,14 @@ fn console(line: &Line<'_>, findings: &mut Findings) -> Console {
         "none" => Console::Absent,
         _ => absolute(line, findings).map_or(Console::Terminal, Console::Path),
     }
+}
+
+fn terminals(line: &Line<'_>, findings: &mut Findings) -> Option<u32> {
+    let most = line.whole(findings, 4096)?;
+    if most > 0 {
+        line.warn(findings, "ignored: no terminal but /dev/console is made");
+    }
+    Some(most)
 }
 
 fn signal(line: &Line<'_>, findings: &mut Findings) -> Option<StopSignal> {
@@ -539,12 +552,18 @@ fn limit_of(text: &str) -> Option<Option<u64>> {
     if text == "unlimited" { Some(None) } else { text.parse().ok().map(Some) }
 }
 
-/// A profile that confines must not be passed over; `unconfined` asks for nothing.
-fn profile(line: &Line<'_>, findings: &mut Findings) -> Option<Box<str>> {
-    let name = line.filled(findings)?;
-    if matches!(&*name, "unconfined" | "none") {
-        return None;
+/// A filter must not be passed over; `none` and `unconfined` ask for nothing.
+fn system_calls(line: &Line<'_>, findings: &mut Findings) -> Option<Box<str>> {
+    let path = line.filled(findings).filter(|path| !matches!(&**path, "none" | "unconfined"))?;
+    line.unsupported(findings, "this version filters no system calls");
+    Some(path)
+}
+
+/// `unconfined` and `unchanged` ask for nothing, `generated` for a profile that LXC would write.
+fn apparmor(line: &Line<'_>, findings: &mut Findings) -> Option<Box<str>> {
+    let name = line.filled(findings).filter(|name| !matches!(&**name, "unconfined" | "unchanged"))?;
+    if &*name == "generated" {
+        line.unsupported(findings, "this version writes no profiles, it enters those that are loaded");
     }
-    line.unsupported(findings, "this version applies no security profiles");
     Some(name)
 }
