@@ -140,9 +140,9 @@ impl Effects {
             Action::Start { container, revision, generation } => self.start(container, revision, generation),
             Action::Stop { container, generation, how } => self.stop(container, generation, how),
             Action::Verify { revision } => self.blocking(move |world| steps::verify(world, revision)),
-            Action::SetBoot(vars) => self.blocking(move |world| boot::set(world, &vars)),
-            Action::WriteProgress { revision, progress } => {
-                self.blocking(move |world| steps::write_progress(world, revision, &progress));
+            Action::SetBoot { vars, asked } => self.blocking(move |world| boot::set(world, &vars, asked)),
+            Action::WriteProgress { revision, progress, asked } => {
+                self.blocking(move |world| steps::write_progress(world, revision, &progress, asked));
             }
             Action::Collect { keep } => self.blocking(move |world| steps::collect(world, keep)),
             Action::Install { .. } | Action::Reply { .. } | Action::Leave(_) => {

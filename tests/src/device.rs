@@ -264,8 +264,8 @@ impl Device {
         let agent = self.agent()?;
         let index = name.find(&agent.effects).ok_or(NOT_HERE)?;
         let effect = agent.effects.remove(index);
-        let names_a_life = matches!(name.verb, Verb::Mount | Verb::Unmount | Verb::Start);
-        for other in agent.effects.iter_mut().filter(|it| !names_a_life && it.order() == effect.order()) {
+        let named = names_its_ask(name.verb);
+        for other in agent.effects.iter_mut().filter(|it| !named && it.order() == effect.order()) {
             other.answer = Answer::TakenFromAnother;
         }
         Ok(effect)
@@ -308,11 +308,11 @@ impl Device {
             Action::Install { revision, .. } => {
                 self.disk.trails.insert(revision.clone());
             }
-            Action::SetBoot(vars) => {
+            Action::SetBoot { vars, .. } => {
                 self.witness.boot_set(scenario, vars, &self.disk)?;
                 self.disk.boot = Some(vars.clone());
             }
-            Action::WriteProgress { revision, progress } => {
+            Action::WriteProgress { revision, progress, .. } => {
                 self.witness.progress_written(revision, progress)?;
                 self.disk.progress.insert(revision.clone(), progress.clone());
             }
@@ -353,8 +353,10 @@ impl Device {
                 Report::Verified { revision, outcome }
             }
             Action::Install { revision, .. } => Report::Installed { revision, outcome },
-            Action::SetBoot(_) => Report::BootSet { outcome },
-            Action::WriteProgress { revision, .. } => Report::ProgressWritten { revision, outcome },
+            Action::SetBoot { asked, .. } => Report::BootSet { asked, outcome },
+            Action::WriteProgress { revision, asked, .. } => {
+                Report::ProgressWritten { revision, asked, outcome }
+            }
             Action::Collect { .. } => Report::Collected { outcome: outcome.map(|()| 1) },
             Action::Leave(_) => match outcome {
                 Ok(()) => return Err(NOT_HERE),
@@ -595,15 +597,15 @@ impl Device {
             | Action::Unmount { .. }
             | Action::Verify { .. }
             | Action::Install { .. }
-            | Action::SetBoot(_)
+            | Action::SetBoot { .. }
             | Action::WriteProgress { .. }
             | Action::Collect { .. }
             | Action::Leave(_) => {}
         }
         let agent = self.agent()?;
         let honesty = match &action {
-            Action::SetBoot(_) | Action::WriteProgress { .. } if forgets => Honesty::OnlySays,
-            Action::SetBoot(_)
+            Action::SetBoot { .. } | Action::WriteProgress { .. } if forgets => Honesty::OnlySays,
+            Action::SetBoot { .. }
             | Action::WriteProgress { .. }
             | Action::Mount { .. }
             | Action::Unmount { .. }
@@ -689,6 +691,14 @@ impl Device {
         witness.look(scenario, self)?;
         self.witness = witness;
         Ok(())
+    }
+}
+
+/// Whether a report of it names the one action that it answers, by a generation or by when it was asked.
+fn names_its_ask(verb: Verb) -> bool {
+    match verb {
+        Verb::Mount | Verb::Unmount | Verb::Start | Verb::SetBoot | Verb::WriteProgress => true,
+        Verb::Verify | Verb::Install | Verb::Collect | Verb::Leave => false,
     }
 }
 

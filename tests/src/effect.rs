@@ -25,8 +25,8 @@ pub enum Honesty {
     OnlySays,
 }
 
-/// Whether the engine still waits for it. A report names its subject only: one that comes late is taken for the answer to
-/// what was asked of the same subject since.
+/// Whether the engine still waits for it. Where a report names its subject only, one that comes late is taken for the answer
+/// to what was asked of the same subject since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Answer {
     Awaited,
@@ -75,7 +75,7 @@ pub fn effect_of(action: &Action) -> Option<(Verb, String, Generation)> {
         Action::Start { container, generation, .. } => (Verb::Start, container.to_string(), *generation),
         Action::Verify { revision } => (Verb::Verify, revision.to_string(), none),
         Action::Install { revision, .. } => (Verb::Install, revision.to_string(), none),
-        Action::SetBoot(_) => (Verb::SetBoot, String::new(), none),
+        Action::SetBoot { .. } => (Verb::SetBoot, String::new(), none),
         Action::WriteProgress { revision, .. } => (Verb::WriteProgress, revision.to_string(), none),
         Action::Collect { .. } => (Verb::Collect, String::new(), none),
         Action::Leave(_) => (Verb::Leave, String::new(), none),

@@ -44,7 +44,7 @@ impl Witness {
                 }
                 broken(Law::Contract, format!("{container} {generation} is stopped, and has no life"))
             }
-            Action::SetBoot(vars) => self.may_set_boot(scenario, vars, device),
+            Action::SetBoot { vars, .. } => self.may_set_boot(scenario, vars, device),
             Action::Collect { keep } => keeps_what_is_needed(keep, device),
             Action::Reply { request, reply } => self.may_reply(*request, reply, agent),
             Action::Leave(_) => nothing_is_left(scenario, device, agent),
