@@ -22,7 +22,8 @@ pub enum Action {
         /// For its next life (mounts outlive a recovery: they are made once until `Unmount`).
         generation: Generation,
     },
-    /// Take its mounts away; it has no life. → `Unmounted`
+    /// Take its mounts away; it has no life. Also those of a `Mount` that has not reported yet: what is asked of one
+    /// container's mounts is done in the order in which it was asked, however late. → `Unmounted`
     Unmount {
         /// Which container.
         container: ContainerName,

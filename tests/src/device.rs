@@ -12,7 +12,7 @@ use model::request::{AfterShutdown, Request, Signal};
 
 use crate::choice::{Ask, Choice, Landing, LifeName, Save, What};
 use crate::disk::{Disk, Loss};
-use crate::effect::{Answer, Effect, EffectName, Honesty, Verb};
+use crate::effect::{Answer, Effect, EffectName, Honesty, Verb, has_its_turn};
 use crate::options;
 use crate::scenario::{Faults, Loader, Scenario};
 use crate::shell::{After, SaveAsked, Shell, Taken};
@@ -261,8 +261,12 @@ impl Device {
     }
 
     fn take_effect(&mut self, name: &EffectName) -> Result<Effect, Stop> {
+        let shell = self.shell;
         let agent = self.agent()?;
         let index = name.find(&agent.effects).ok_or(NOT_HERE)?;
+        if !has_its_turn(shell, &agent.effects, &agent.effects[index]) {
+            return Err(Stop::Impossible("what was asked of its mounts before has not ended"));
+        }
         let effect = agent.effects.remove(index);
         let named = names_its_ask(name.verb);
         for other in agent.effects.iter_mut().filter(|it| !named && it.order() == effect.order()) {
@@ -274,12 +278,6 @@ impl Device {
     fn done(&mut self, scenario: &Scenario, name: &EffectName) -> Result<Event, Stop> {
         let effect = self.take_effect(name)?;
         let outcome = self.land(scenario, &effect)?;
-        let overdue = self.agent()?.now >= effect.began + scenario.settings.effect_deadline;
-        if let (true, Action::Mount { container, generation, .. }) = (overdue, &effect.action) {
-            // The engine has given it up, and asked for an unmount: what is mounted after that is the shell's to undo.
-            let (container, generation) = (container.clone(), *generation);
-            return Ok(Event::Report(Report::Mounted { container, generation, outcome }));
-        }
         self.report(scenario, effect.action, outcome)
     }
 
@@ -367,18 +365,19 @@ impl Device {
         Ok(Event::Report(report))
     }
 
-    /// One that comes late, after the next was made, is nobody's.
     fn mounted(
         &mut self,
         container: &ContainerName,
         revision: RevisionId,
         generation: Generation,
     ) -> Result<(), Stop> {
-        let mounts = &mut self.agent()?.mounts;
-        if mounts.get(container).is_none_or(|newer| newer.generation < generation) {
-            mounts.insert(container.clone(), Mounted { revision, generation });
+        let before = self.agent()?.mounts.insert(container.clone(), Mounted { revision, generation });
+        match before {
+            Some(_) => {
+                Err(Violation::new(Law::Contract, format!("{container} is mounted on its mounts")).into())
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn started(

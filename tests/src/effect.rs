@@ -4,9 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use engine::{Action, Time};
-use model::ids::Generation;
+use model::ids::{ContainerName, Generation};
 
 use crate::choice::meaning;
+use crate::shell::Shell;
 
 /// An action between its beginning and its report.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -88,11 +89,35 @@ impl Effect {
         effect_of(&self.action).map(|(verb, ..)| verb)
     }
 
+    /// Whose mounts it changes, and after what.
+    fn place(&self) -> Option<(&ContainerName, (Generation, Verb))> {
+        match &self.action {
+            Action::Mount { container, generation, .. } => Some((container, (*generation, Verb::Mount))),
+            Action::Unmount { container, generation } => Some((container, (*generation, Verb::Unmount))),
+            Action::Start { .. }
+            | Action::Stop { .. }
+            | Action::Verify { .. }
+            | Action::Install { .. }
+            | Action::SetBoot { .. }
+            | Action::WriteProgress { .. }
+            | Action::Collect { .. }
+            | Action::Reply { .. }
+            | Action::Leave(_) => None,
+        }
+    }
+
     /// Orders effects, so that the order in which they were begun makes no difference between two states: they run beside
     /// each other and report in any order. Those of one subject stay in the order in which they were begun.
     pub fn order(&self) -> Option<(Verb, String)> {
         effect_of(&self.action).map(|(verb, subject, _)| (verb, subject))
     }
+}
+
+/// Whether an effect may end: what is done to one container's mounts is done in the order in which it was asked.
+pub fn has_its_turn(shell: Shell, effects: &[Effect], effect: &Effect) -> bool {
+    let Some((container, place)) = effect.place() else { return true };
+    let mut others = effects.iter().filter_map(Effect::place);
+    shell == Shell::UnmountsBesideMounts || !others.any(|(other, its)| other == container && its < place)
 }
 
 impl EffectName {
