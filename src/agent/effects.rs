@@ -9,6 +9,7 @@ mod mount;
 mod place;
 mod start;
 mod steps;
+mod turns;
 mod unpack;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ pub(crate) use self::launches::Launches;
 pub(crate) use self::life::Alive;
 use self::mount::Mounts;
 pub(crate) use self::place::Device;
+use self::turns::Turns;
 
 /// Begins actions. Owned by the loop, so that what it remembers needs no lock.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ pub(crate) struct Effects {
     events: mpsc::Sender<Event>,
     lives: BTreeMap<(ContainerName, Generation), mpsc::Sender<StopHow>>,
     mounts: Mounts,
+    turns: Turns,
 }
 
 /// What effects act on.
@@ -95,7 +98,7 @@ impl World {
 
 impl Effects {
     pub(crate) fn new(world: Arc<World>, events: mpsc::Sender<Event>) -> Effects {
-        Effects { world, events, lives: BTreeMap::new(), mounts: Mounts::default() }
+        Effects { world, events, lives: BTreeMap::new(), mounts: Mounts::default(), turns: Turns::default() }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -140,9 +143,9 @@ impl Effects {
             Action::Start { container, revision, generation } => self.start(container, revision, generation),
             Action::Stop { container, generation, how } => self.stop(container, generation, how),
             Action::Verify { revision } => self.blocking(move |world| steps::verify(world, revision)),
-            Action::SetBoot(vars) => self.blocking(move |world| boot::set(world, &vars)),
-            Action::WriteProgress { revision, progress } => {
-                self.blocking(move |world| steps::write_progress(world, revision, &progress));
+            Action::SetBoot { vars, asked } => self.blocking(move |world| boot::set(world, &vars, asked)),
+            Action::WriteProgress { revision, progress, asked } => {
+                self.blocking(move |world| steps::write_progress(world, revision, &progress, asked));
             }
             Action::Collect { keep } => self.blocking(move |world| steps::collect(world, keep)),
             Action::Install { .. } | Action::Reply { .. } | Action::Leave(_) => {
@@ -169,11 +172,14 @@ impl Effects {
     fn mount(&mut self, container: ContainerName, revision: RevisionId, generation: Generation) {
         let (world, events) = (Arc::clone(&self.world), self.events.clone());
         let plan = self.mounts.plan(&world, &container, &revision, generation);
+        let place = self.turns.place(&container);
         tokio::spawn(async move {
+            let turn = place.turn().await;
             let outcome = match plan {
                 Ok(plan) => mount::make(&world, &container, &revision, &plan).await,
                 Err(failure) => Err(failure),
             };
+            drop(turn);
             let _ = events.send(Event::Report(Report::Mounted { container, generation, outcome })).await;
         });
     }
@@ -181,11 +187,14 @@ impl Effects {
     fn unmount(&mut self, container: ContainerName, generation: Generation) {
         let (world, events) = (Arc::clone(&self.world), self.events.clone());
         let plan = self.mounts.take(&container, generation);
+        let place = self.turns.place(&container);
         tokio::spawn(async move {
+            let turn = place.turn().await;
             let outcome = match plan {
                 Some(plan) => mount::take_away(&world, &plan).await,
                 None => Ok(()),
             };
+            drop(turn);
             let _ = events.send(Event::Report(Report::Unmounted { container, generation, outcome })).await;
         });
     }

@@ -136,7 +136,7 @@ impl Agent {
                 | Action::Start { .. }
                 | Action::Stop { .. }
                 | Action::Verify { .. }
-                | Action::SetBoot(_)
+                | Action::SetBoot { .. }
                 | Action::WriteProgress { .. }
                 | Action::Collect { .. } => self.effects.begin(action.clone()),
             }

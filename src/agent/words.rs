@@ -48,9 +48,11 @@ fn report(report: &Report) -> Value {
         Report::Installed { revision, outcome } => {
             json!({"kind": "installed", "revision": revision, "outcome": went(outcome)})
         }
-        Report::BootSet { outcome } => json!({"kind": "boot-set", "outcome": went(outcome)}),
-        Report::ProgressWritten { revision, outcome } => {
-            json!({"kind": "progress-written", "revision": revision, "outcome": went(outcome)})
+        Report::BootSet { asked, outcome } => {
+            json!({"kind": "boot-set", "asked": asked.as_micros(), "outcome": went(outcome)})
+        }
+        Report::ProgressWritten { revision, asked, outcome } => {
+            json!({"kind": "progress-written", "revision": revision, "asked": asked.as_micros(), "outcome": went(outcome)})
         }
         Report::Collected { outcome: Ok(bytes) } => {
             json!({"kind": "collected", "outcome": "ok", "bytes": bytes})
@@ -109,11 +111,11 @@ pub fn action(action: &Action) -> Value {
         Action::Install { revision, request } => {
             json!({"kind": "install", "revision": revision, "request": request})
         }
-        Action::SetBoot(vars) => {
-            json!({"kind": "set-boot", "committed": vars.committed, "candidate": vars.candidate})
+        Action::SetBoot { vars, asked } => {
+            json!({"kind": "set-boot", "committed": vars.committed, "candidate": vars.candidate, "asked": asked.as_micros()})
         }
-        Action::WriteProgress { revision, progress } => {
-            json!({"kind": "write-progress", "revision": revision, "status": progress.status})
+        Action::WriteProgress { revision, progress, asked } => {
+            json!({"kind": "write-progress", "revision": revision, "status": progress.status, "asked": asked.as_micros()})
         }
         Action::Collect { keep } => json!({"kind": "collect", "keep": keep}),
         Action::Reply { request, reply } => {

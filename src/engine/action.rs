@@ -7,6 +7,8 @@ use model::ids::{ContainerName, Generation, RequestId, RevisionId};
 use model::progress::Progress;
 use model::request::{AfterShutdown, Reply};
 
+use crate::time::Time;
+
 /// Something that the shell must do. Each ends in the [`Report`](crate::Report) it names, an exit, or a deadline of the
 /// engine; at most one is outstanding per subject (a container, a revision, the boot loader, the collection).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -20,7 +22,8 @@ pub enum Action {
         /// For its next life (mounts outlive a recovery: they are made once until `Unmount`).
         generation: Generation,
     },
-    /// Take its mounts away; it has no life. → `Unmounted`
+    /// Take its mounts away; it has no life. Also those of a `Mount` that has not reported yet: what is asked of one
+    /// container's mounts is done in the order in which it was asked, however late. → `Unmounted`
     Unmount {
         /// Which container.
         container: ContainerName,
@@ -58,13 +61,20 @@ pub enum Action {
         request: RequestId,
     },
     /// Write the boot loader's variables, and read them back. → `BootSet`
-    SetBoot(BootVars),
+    SetBoot {
+        /// What they are to be.
+        vars: BootVars,
+        /// When it was asked: no two that could be mistaken for each other are asked at the same time.
+        asked: Time,
+    },
     /// Write a revision's progress document. → `ProgressWritten`
     WriteProgress {
         /// Which revision.
         revision: RevisionId,
         /// The document.
         progress: Progress,
+        /// When it was asked: no two of a revision that could be mistaken for each other are asked at the same time.
+        asked: Time,
     },
     /// Remove trails that are not kept, then objects that no trail links. → `Collected`
     Collect {

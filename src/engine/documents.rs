@@ -44,7 +44,7 @@ struct Paper {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Writing {
     Due { delay: Duration },
-    Asked { what: Progress, until: Time, delay: Duration },
+    Asked { what: Progress, asked: Time, until: Time, delay: Duration },
     Failed { retry_at: Time, delay: Duration },
 }
 
@@ -91,12 +91,19 @@ impl Documents {
                 continue;
             }
             let (what, until) = (paper.progress.clone(), now + settings.effect_deadline);
-            thought.act(Action::WriteProgress { revision: revision.clone(), progress: what.clone() });
-            paper.writing = Writing::Asked { what, until, delay };
+            let (revision, progress) = (revision.clone(), what.clone());
+            thought.act(Action::WriteProgress { revision, progress, asked: now });
+            paper.writing = Writing::Asked { what, asked: now, until, delay };
         }
     }
 
-    /// `ProgressWritten` was reported.
+    /// Whether a write of this revision's document that was asked at `of` is waited for.
+    pub(crate) fn awaits(&self, revision: &RevisionId, of: Time) -> bool {
+        let writing = self.papers.get(revision).map(|paper| &paper.writing);
+        matches!(writing, Some(Writing::Asked { asked, .. }) if *asked == of)
+    }
+
+    /// `ProgressWritten` was reported of the write that is waited for.
     pub(crate) fn written(
         &mut self,
         revision: &RevisionId,

@@ -12,6 +12,8 @@ use model::report::{Exit, Failure};
 use model::request::Request;
 use model::revision::Revision;
 
+use crate::time::Time;
+
 /// Something that happened outside the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Event {
@@ -101,6 +103,8 @@ pub enum Report {
     },
     /// Of `Action::SetBoot`.
     BootSet {
+        /// As given to `SetBoot`.
+        asked: Time,
         /// Whether the boot loader's variables are on disk, read back.
         outcome: Result<(), Failure>,
     },
@@ -108,6 +112,8 @@ pub enum Report {
     ProgressWritten {
         /// Which revision.
         revision: RevisionId,
+        /// As given to `WriteProgress`.
+        asked: Time,
         /// Whether the document is on disk.
         outcome: Result<(), Failure>,
     },

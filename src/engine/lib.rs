@@ -262,13 +262,17 @@ impl Engine {
             }
             Report::Verified { revision, outcome } => self.verified(&revision, &outcome, thought),
             Report::Installed { revision, outcome } => self.installed(&revision, outcome, thought),
-            Report::BootSet { outcome } => {
+            Report::BootSet { asked, outcome } => {
                 let settings = Arc::clone(&self.settings);
-                self.loader.set(outcome, &settings, thought);
+                self.loader.set(asked, outcome, &settings, thought);
             }
-            Report::ProgressWritten { revision, outcome } => {
+            Report::ProgressWritten { revision, asked, outcome } => {
                 let settings = Arc::clone(&self.settings);
-                self.documents.written(&revision, outcome, &mut self.disk, &settings, thought);
+                if self.documents.awaits(&revision, asked) {
+                    self.documents.written(&revision, outcome, &mut self.disk, &settings, thought);
+                } else {
+                    thought.note(format!("a late report of the progress of {revision} was dropped"));
+                }
             }
             Report::Collected { outcome } => self.collected(&outcome, thought),
             Report::LeaveFailed { failure } => self.leave_failed(&failure, thought),

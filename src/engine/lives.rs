@@ -1,6 +1,7 @@
 //! Short lives of a device, told as tables: what comes in, what goes out.
 
 mod boots;
+mod late;
 mod plans;
 mod recovery;
 mod requests;
@@ -205,17 +206,17 @@ impl Device {
                 Event::Report(Report::Verified { revision, outcome })
             }
             Action::Install { revision, .. } => Event::Report(Report::Installed { revision, outcome }),
-            Action::SetBoot(vars) => {
+            Action::SetBoot { vars, asked } => {
                 if outcome.is_ok() {
                     self.boot = Some(vars);
                 }
-                Event::Report(Report::BootSet { outcome })
+                Event::Report(Report::BootSet { asked, outcome })
             }
-            Action::WriteProgress { revision, progress } => {
+            Action::WriteProgress { revision, progress, asked } => {
                 if outcome.is_ok() {
                     self.progress.insert(revision.clone(), progress);
                 }
-                Event::Report(Report::ProgressWritten { revision, outcome })
+                Event::Report(Report::ProgressWritten { revision, asked, outcome })
             }
             Action::Collect { .. } => {
                 Event::Report(Report::Collected { outcome: failure.map_or(Ok(7), Err) })
@@ -351,11 +352,11 @@ fn line(action: &Action) -> (&'static str, String) {
         }
         Action::Verify { revision } => ("verify", format!("verify {revision}")),
         Action::Install { revision, .. } => ("install", format!("install {revision}")),
-        Action::SetBoot(vars) => {
+        Action::SetBoot { vars, .. } => {
             let candidate = vars.candidate.as_ref().map_or(String::new(), |one| format!(", try {one}"));
             ("boot", format!("boot {}{candidate}", vars.committed))
         }
-        Action::WriteProgress { revision, progress } => {
+        Action::WriteProgress { revision, progress, .. } => {
             ("progress", format!("progress {revision} {:?} {}", progress.status, progress.message))
         }
         Action::Collect { keep } => ("collect", format!("collect, keep {keep:?}")),

@@ -20,6 +20,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Unknown, Known(other) --(wanted, saved: SetBoot)--> Setting --(BootSet)--> Known
 ///         ^                                             |
 ///         +------------- Failed <-----------------------+ (failed, or no answer in time)
+///
+/// Known --(BootSet of what was given up)--> Unknown
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Loader {
@@ -30,7 +32,7 @@ pub(crate) enum Loader {
     /// They are this.
     Known(BootVars),
     /// `SetBoot` is asked.
-    Setting { vars: BootVars, until: Time, delay: Duration },
+    Setting { vars: BootVars, asked: Time, until: Time, delay: Duration },
     /// They are not known, since a write failed.
     Failed { retry_at: Time, delay: Duration },
 }
@@ -79,15 +81,26 @@ impl Loader {
             Loader::Known(_) | Loader::Unknown => Duration::ZERO,
             Loader::Failed { delay, .. } => *delay,
         };
-        thought.act(Action::SetBoot(wanted.clone()));
-        *self = Loader::Setting { vars: wanted.clone(), until: now + settings.effect_deadline, delay };
+        thought.act(Action::SetBoot { vars: wanted.clone(), asked: now });
+        let until = now + settings.effect_deadline;
+        *self = Loader::Setting { vars: wanted.clone(), asked: now, until, delay };
     }
 
-    /// `BootSet` was reported.
-    pub(crate) fn set(&mut self, outcome: Result<(), Failure>, settings: &Settings, thought: &mut Thought) {
-        let Loader::Setting { vars, delay, .. } = self else {
-            thought.note("a late report of the boot loader was dropped");
-            return;
+    /// `BootSet` was reported, of what was asked at `of`.
+    pub(crate) fn set(
+        &mut self,
+        of: Time,
+        outcome: Result<(), Failure>,
+        settings: &Settings,
+        thought: &mut Thought,
+    ) {
+        let (vars, delay) = match self {
+            Loader::Setting { vars, asked, delay, .. } if *asked == of => (vars, delay),
+            Loader::Absent
+            | Loader::Unknown
+            | Loader::Known(_)
+            | Loader::Setting { .. }
+            | Loader::Failed { .. } => return self.set_late(thought),
         };
         *self = match outcome {
             Ok(()) => Loader::Known(vars.clone()),
@@ -96,6 +109,14 @@ impl Loader {
                 failed(thought.now, *delay, settings)
             }
         };
+    }
+
+    /// What was given up may have overwritten what was written since.
+    fn set_late(&mut self, thought: &mut Thought) {
+        thought.note("a late report of the boot loader was dropped");
+        if let Loader::Known(_) = self {
+            *self = Loader::Unknown;
+        }
     }
 
     pub(crate) fn wakes(&self) -> Option<(Time, &'static str)> {

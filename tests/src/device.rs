@@ -12,7 +12,7 @@ use model::request::{AfterShutdown, Request, Signal};
 
 use crate::choice::{Ask, Choice, Landing, LifeName, Save, What};
 use crate::disk::{Disk, Loss};
-use crate::effect::{Answer, Effect, EffectName, Honesty, Verb};
+use crate::effect::{Answer, Effect, EffectName, Honesty, Verb, has_its_turn};
 use crate::options;
 use crate::scenario::{Faults, Loader, Scenario};
 use crate::shell::{After, SaveAsked, Shell, Taken};
@@ -261,11 +261,15 @@ impl Device {
     }
 
     fn take_effect(&mut self, name: &EffectName) -> Result<Effect, Stop> {
+        let shell = self.shell;
         let agent = self.agent()?;
         let index = name.find(&agent.effects).ok_or(NOT_HERE)?;
+        if !has_its_turn(shell, &agent.effects, &agent.effects[index]) {
+            return Err(Stop::Impossible("what was asked of its mounts before has not ended"));
+        }
         let effect = agent.effects.remove(index);
-        let names_a_life = matches!(name.verb, Verb::Mount | Verb::Unmount | Verb::Start);
-        for other in agent.effects.iter_mut().filter(|it| !names_a_life && it.order() == effect.order()) {
+        let named = names_its_ask(name.verb);
+        for other in agent.effects.iter_mut().filter(|it| !named && it.order() == effect.order()) {
             other.answer = Answer::TakenFromAnother;
         }
         Ok(effect)
@@ -274,12 +278,6 @@ impl Device {
     fn done(&mut self, scenario: &Scenario, name: &EffectName) -> Result<Event, Stop> {
         let effect = self.take_effect(name)?;
         let outcome = self.land(scenario, &effect)?;
-        let overdue = self.agent()?.now >= effect.began + scenario.settings.effect_deadline;
-        if let (true, Action::Mount { container, generation, .. }) = (overdue, &effect.action) {
-            // The engine has given it up, and asked for an unmount: what is mounted after that is the shell's to undo.
-            let (container, generation) = (container.clone(), *generation);
-            return Ok(Event::Report(Report::Mounted { container, generation, outcome }));
-        }
         self.report(scenario, effect.action, outcome)
     }
 
@@ -308,11 +306,11 @@ impl Device {
             Action::Install { revision, .. } => {
                 self.disk.trails.insert(revision.clone());
             }
-            Action::SetBoot(vars) => {
+            Action::SetBoot { vars, .. } => {
                 self.witness.boot_set(scenario, vars, &self.disk)?;
                 self.disk.boot = Some(vars.clone());
             }
-            Action::WriteProgress { revision, progress } => {
+            Action::WriteProgress { revision, progress, .. } => {
                 self.witness.progress_written(revision, progress)?;
                 self.disk.progress.insert(revision.clone(), progress.clone());
             }
@@ -353,8 +351,10 @@ impl Device {
                 Report::Verified { revision, outcome }
             }
             Action::Install { revision, .. } => Report::Installed { revision, outcome },
-            Action::SetBoot(_) => Report::BootSet { outcome },
-            Action::WriteProgress { revision, .. } => Report::ProgressWritten { revision, outcome },
+            Action::SetBoot { asked, .. } => Report::BootSet { asked, outcome },
+            Action::WriteProgress { revision, asked, .. } => {
+                Report::ProgressWritten { revision, asked, outcome }
+            }
             Action::Collect { .. } => Report::Collected { outcome: outcome.map(|()| 1) },
             Action::Leave(_) => match outcome {
                 Ok(()) => return Err(NOT_HERE),
@@ -365,18 +365,19 @@ impl Device {
         Ok(Event::Report(report))
     }
 
-    /// One that comes late, after the next was made, is nobody's.
     fn mounted(
         &mut self,
         container: &ContainerName,
         revision: RevisionId,
         generation: Generation,
     ) -> Result<(), Stop> {
-        let mounts = &mut self.agent()?.mounts;
-        if mounts.get(container).is_none_or(|newer| newer.generation < generation) {
-            mounts.insert(container.clone(), Mounted { revision, generation });
+        let before = self.agent()?.mounts.insert(container.clone(), Mounted { revision, generation });
+        match before {
+            Some(_) => {
+                Err(Violation::new(Law::Contract, format!("{container} is mounted on its mounts")).into())
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn started(
@@ -595,15 +596,15 @@ impl Device {
             | Action::Unmount { .. }
             | Action::Verify { .. }
             | Action::Install { .. }
-            | Action::SetBoot(_)
+            | Action::SetBoot { .. }
             | Action::WriteProgress { .. }
             | Action::Collect { .. }
             | Action::Leave(_) => {}
         }
         let agent = self.agent()?;
         let honesty = match &action {
-            Action::SetBoot(_) | Action::WriteProgress { .. } if forgets => Honesty::OnlySays,
-            Action::SetBoot(_)
+            Action::SetBoot { .. } | Action::WriteProgress { .. } if forgets => Honesty::OnlySays,
+            Action::SetBoot { .. }
             | Action::WriteProgress { .. }
             | Action::Mount { .. }
             | Action::Unmount { .. }
@@ -689,6 +690,14 @@ impl Device {
         witness.look(scenario, self)?;
         self.witness = witness;
         Ok(())
+    }
+}
+
+/// Whether a report of it names the one action that it answers, by a generation or by when it was asked.
+fn names_its_ask(verb: Verb) -> bool {
+    match verb {
+        Verb::Mount | Verb::Unmount | Verb::Start | Verb::SetBoot | Verb::WriteProgress => true,
+        Verb::Verify | Verb::Install | Verb::Collect | Verb::Leave => false,
     }
 }
 

@@ -4,9 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use engine::{Action, Time};
-use model::ids::Generation;
+use model::ids::{ContainerName, Generation};
 
 use crate::choice::meaning;
+use crate::shell::Shell;
 
 /// An action between its beginning and its report.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -25,8 +26,8 @@ pub enum Honesty {
     OnlySays,
 }
 
-/// Whether the engine still waits for it. A report names its subject only: one that comes late is taken for the answer to
-/// what was asked of the same subject since.
+/// Whether the engine still waits for it. Where a report names its subject only, one that comes late is taken for the answer
+/// to what was asked of the same subject since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Answer {
     Awaited,
@@ -75,7 +76,7 @@ pub fn effect_of(action: &Action) -> Option<(Verb, String, Generation)> {
         Action::Start { container, generation, .. } => (Verb::Start, container.to_string(), *generation),
         Action::Verify { revision } => (Verb::Verify, revision.to_string(), none),
         Action::Install { revision, .. } => (Verb::Install, revision.to_string(), none),
-        Action::SetBoot(_) => (Verb::SetBoot, String::new(), none),
+        Action::SetBoot { .. } => (Verb::SetBoot, String::new(), none),
         Action::WriteProgress { revision, .. } => (Verb::WriteProgress, revision.to_string(), none),
         Action::Collect { .. } => (Verb::Collect, String::new(), none),
         Action::Leave(_) => (Verb::Leave, String::new(), none),
@@ -88,11 +89,35 @@ impl Effect {
         effect_of(&self.action).map(|(verb, ..)| verb)
     }
 
+    /// Whose mounts it changes, and after what.
+    fn place(&self) -> Option<(&ContainerName, (Generation, Verb))> {
+        match &self.action {
+            Action::Mount { container, generation, .. } => Some((container, (*generation, Verb::Mount))),
+            Action::Unmount { container, generation } => Some((container, (*generation, Verb::Unmount))),
+            Action::Start { .. }
+            | Action::Stop { .. }
+            | Action::Verify { .. }
+            | Action::Install { .. }
+            | Action::SetBoot { .. }
+            | Action::WriteProgress { .. }
+            | Action::Collect { .. }
+            | Action::Reply { .. }
+            | Action::Leave(_) => None,
+        }
+    }
+
     /// Orders effects, so that the order in which they were begun makes no difference between two states: they run beside
     /// each other and report in any order. Those of one subject stay in the order in which they were begun.
     pub fn order(&self) -> Option<(Verb, String)> {
         effect_of(&self.action).map(|(verb, subject, _)| (verb, subject))
     }
+}
+
+/// Whether an effect may end: what is done to one container's mounts is done in the order in which it was asked.
+pub fn has_its_turn(shell: Shell, effects: &[Effect], effect: &Effect) -> bool {
+    let Some((container, place)) = effect.place() else { return true };
+    let mut others = effects.iter().filter_map(Effect::place);
+    shell == Shell::UnmountsBesideMounts || !others.any(|(other, its)| other == container && its < place)
 }
 
 impl EffectName {

@@ -9,8 +9,9 @@ use model::revision::Container;
 use crate::choice::{Landing, LifeName, Save, What};
 use crate::device::{Agent, Device, Exec, Life, Said};
 use crate::disk::Loss;
-use crate::effect::{EffectName, Verb};
+use crate::effect::{EffectName, Verb, has_its_turn};
 use crate::scenario::Scenario;
+use crate::shell::Shell;
 
 const ENDED: Exit = Exit::Code(1);
 const TERMINATED: Exit = Exit::Signal(15);
@@ -39,10 +40,10 @@ pub fn options(scenario: &Scenario, device: &Device) -> Vec<What> {
     }
     if device.faults.kills > 0 {
         let may_land = |verb: Verb| verb.lasts() || verb == Verb::Start;
-        options.extend(subsets(&names(agent, may_land)).into_iter().map(What::Kill));
+        options.extend(subsets(&names(device.shell, agent, may_land)).into_iter().map(What::Kill));
     }
     if device.faults.cuts > 0 {
-        let landed = subsets(&names(agent, Verb::lasts));
+        let landed = subsets(&names(device.shell, agent, Verb::lasts));
         let losses = losses(device.disk.unsynced());
         let pairs = losses.iter().flat_map(|losses| landed.iter().map(move |landed| (losses, landed)));
         options.extend(pairs.map(|(losses, landed)| What::Cut(losses.clone(), landed.clone())));
@@ -63,7 +64,7 @@ pub fn saves(device: &Device) -> impl Iterator<Item = Save> {
 /// What happens on a device on which nothing goes wrong. A wait is friendly where there is nothing else to wait for.
 pub fn friendly(scenario: &Scenario, device: &Device) -> Vec<What> {
     let Some(agent) = device.agent.as_deref() else { return vec![What::Boot] };
-    let mut options: Vec<What> = names(agent, |_| true).into_iter().map(What::Done).collect();
+    let mut options: Vec<What> = names(device.shell, agent, |_| true).into_iter().map(What::Done).collect();
     for ((name, generation), life) in &device.lives {
         options.extend(friendly_life(scenario, device, name, *generation, life));
     }
@@ -120,7 +121,7 @@ fn ends(scenario: &Scenario, device: &Device) -> Vec<What> {
 
 fn failures(scenario: &Scenario, device: &Device, agent: &Agent) -> Vec<What> {
     let mut options = Vec::new();
-    for name in names(agent, |_| true) {
+    for name in names(device.shell, agent, |_| true) {
         let may_land =
             matches!(name.verb, Verb::SetBoot | Verb::WriteProgress | Verb::Install | Verb::Collect);
         let spoke = name.verb == Verb::Start && has_spoken(device, &name);
@@ -143,8 +144,10 @@ fn has_spoken(device: &Device, start: &EffectName) -> bool {
     lives.all(|(_, life)| life.ready == Said::Ready)
 }
 
-fn names(agent: &Agent, wanted: impl Fn(Verb) -> bool) -> Vec<EffectName> {
-    let names = (0..agent.effects.len()).filter_map(|index| EffectName::of(&agent.effects, index));
+fn names(shell: Shell, agent: &Agent, wanted: impl Fn(Verb) -> bool) -> Vec<EffectName> {
+    let its_turn = |index: &usize| has_its_turn(shell, &agent.effects, &agent.effects[*index]);
+    let names = (0..agent.effects.len()).filter(its_turn);
+    let names = names.filter_map(|index| EffectName::of(&agent.effects, index));
     names.filter(|name| wanted(name.verb)).collect()
 }
 

@@ -21,6 +21,8 @@ pub enum Shell {
     ActsFirst,
     /// Believes after a boot that what must be redone was done.
     ForgetsToRedo,
+    /// Unmounts a container while it is still being mounted.
+    UnmountsBesideMounts,
 }
 
 /// What came of one event.

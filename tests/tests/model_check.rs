@@ -115,6 +115,13 @@ fn a_shell_that_acts_before_it_saves_is_caught() {
 }
 
 #[test]
+fn a_shell_that_unmounts_beside_a_mount_is_caught() {
+    let faults = Faults { stalls: 4, ..Faults::default() };
+    let law = breaks(&without_reboot(Loader::Kernel, RETRIED, faults), Shell::UnmountsBesideMounts);
+    assert_eq!(law, Law::Contract);
+}
+
+#[test]
 fn a_shell_that_forgets_to_redo_is_caught() {
     let faults = Faults { cuts: 1, ..Faults::default() };
     let law = breaks(&without_reboot(Loader::Kernel, "", faults), Shell::ForgetsToRedo);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use engine::Report;
+use engine::{Report, Time};
 use model::ids::RevisionId;
 use model::progress::Progress;
 use model::report::{Failure, FailureKind};
@@ -30,9 +30,14 @@ pub(super) fn install(world: &World, revision: RevisionId, state: Option<&[u8]>)
     Report::Installed { revision, outcome }
 }
 
-pub(super) fn write_progress(world: &World, revision: RevisionId, progress: &Progress) -> Report {
+pub(super) fn write_progress(
+    world: &World,
+    revision: RevisionId,
+    progress: &Progress,
+    asked: Time,
+) -> Report {
     let outcome = world.store.write_progress(&revision, progress);
-    Report::ProgressWritten { revision, outcome }
+    Report::ProgressWritten { revision, asked, outcome }
 }
 
 pub(super) fn collect(world: &World, keep: BTreeSet<RevisionId>) -> Report {

@@ -44,7 +44,7 @@ impl Witness {
                 }
                 broken(Law::Contract, format!("{container} {generation} is stopped, and has no life"))
             }
-            Action::SetBoot(vars) => self.may_set_boot(scenario, vars, device),
+            Action::SetBoot { vars, .. } => self.may_set_boot(scenario, vars, device),
             Action::Collect { keep } => keeps_what_is_needed(keep, device),
             Action::Reply { request, reply } => self.may_reply(*request, reply, agent),
             Action::Leave(_) => nothing_is_left(scenario, device, agent),
@@ -272,7 +272,10 @@ fn keeps_what_is_needed(keep: &BTreeSet<RevisionId>, device: &Device) -> Verdict
         device.disk.durables().flat_map(|it| [Some(&it.committed), it.previous.as_ref()]).flatten();
     let loader =
         device.disk.boot.iter().flat_map(|it| [Some(&it.committed), it.candidate.as_ref()]).flatten();
-    let mounts = device.agent.iter().flat_map(|agent| agent.mounts.values()).map(|mounted| &mounted.revision);
+    let mounts = device.agent.iter().flat_map(|agent| {
+        let held = agent.mounts.iter().filter(|(name, _)| !is_being_unmounted(agent, name));
+        held.map(|(_, mounted)| &mounted.revision)
+    });
     let mut needed = trials.chain(durables).chain(loader).chain(mounts);
     match needed.find(|revision| !keep.contains(*revision)) {
         Some(revision) => broken(Law::GoodIsInstalled, format!("{revision} may be collected")),
