@@ -64,7 +64,12 @@ mod tests {
         let mut bytes = Cursor::new(Vec::new());
         image.write(&mut bytes).unwrap();
         assert!(bytes.get_ref().len() < content.len() / 10);
-        let read = FilesystemReader::from_reader_with_offset_and_kind(bytes, 0, super::kind()).unwrap();
+        let read = FilesystemReader::from_reader_with_offset_and_kind(
+            Cursor::new(bytes.into_inner()),
+            0,
+            super::kind(),
+        )
+        .unwrap();
         let mut found = Vec::new();
         for node in read.files() {
             if let InnerNode::File(file) = &node.inner {
