@@ -4,6 +4,7 @@ mod client;
 mod device;
 mod needs;
 mod screen;
+mod squashfs;
 
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, Permissions};

@@ -9,6 +9,7 @@ pub mod demo;
 pub mod digest;
 mod effects;
 pub mod history;
+mod image;
 pub mod inputs;
 pub mod journal;
 pub mod logs;

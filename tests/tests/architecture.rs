@@ -24,6 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "hyper-util",
             "lexopt",
             "log",
+            "miniz_oxide",
             "nix",
             "rustix",
             "sd-notify",

@@ -1,13 +1,12 @@
 //! The demo's device: an image that is made on the spot, the revisions that use it.
 
-use std::io::Cursor;
+use std::io;
 use std::path::Path;
 
-use backhand::compression::Compressor;
-use backhand::{BackhandError, FilesystemCompressor, FilesystemWriter, NodeHeader};
 use model::ids::Digest;
 use serde_json::{Value, json};
 
+use super::squashfs;
 use crate::digest;
 
 /// What one of the demo's containers does.
@@ -151,19 +150,9 @@ impl Object {
 /// A root image whose only program is the control tool, which can also play a container.
 ///
 /// # Errors
-/// The tool cannot be read, or the image not be made.
-pub(super) fn image(goalctl: &Path) -> Result<Object, BackhandError> {
+/// The tool cannot be read.
+pub(super) fn image(goalctl: &Path) -> io::Result<Object> {
     let program = std::fs::read(goalctl)?;
-    let folder = NodeHeader::new(0o755, 0, 0, 0);
-    let mut image = FilesystemWriter::default();
-    image.set_compressor(FilesystemCompressor::new(Compressor::Gzip, None)?);
-    image.set_time(0);
-    image.set_root_mode(0o755);
-    for path in ["/bin", "/dev", "/etc", "/pantavisor", "/proc", "/run", "/sys", "/tmp"] {
-        image.push_dir(path, folder)?;
-    }
-    image.push_file(Cursor::new(program), "/bin/goalctl", folder)?;
-    let mut bytes = Cursor::new(Vec::new());
-    image.write(&mut bytes)?;
-    Ok(Object::of(bytes.into_inner()))
+    let folders = ["bin", "dev", "etc", "pantavisor", "proc", "run", "sys", "tmp"];
+    Ok(Object::of(squashfs::image("goalctl", &program, &folders)))
 }

@@ -9,25 +9,28 @@ use std::sync::{Mutex, PoisonError};
 use backhand::{FilesystemReader, InnerNode, Node, SquashfsFileReader};
 use model::report::{Failure, FailureKind};
 
+use crate::image;
+
 /// One image at a time: containers that share one wait for the first to have unpacked it.
 static UNPACKING: Mutex<()> = Mutex::new(());
 
 /// Unpacks a squashfs image, unless it is there already.
-pub(super) fn unpack(image: &Path, folder: &Path) -> Result<(), Failure> {
+pub(super) fn unpack(packed: &Path, folder: &Path) -> Result<(), Failure> {
     let _alone = UNPACKING.lock().unwrap_or_else(PoisonError::into_inner);
     if folder.exists() {
         return Ok(());
     }
     let failed = |kind, why: &dyn std::fmt::Display| {
-        Failure::new(kind, format!("unpack image {} to {}: {why}", image.display(), folder.display()))
+        Failure::new(kind, format!("unpack image {} to {}: {why}", packed.display(), folder.display()))
     };
     let half = folder.with_extension("new");
     let read = |error: backhand::BackhandError| failed(FailureKind::Corrupt, &error);
     let write = |error: io::Error| failed(kind_of(&error), &error);
     remove(&half).map_err(write)?;
     fs::create_dir_all(&half).map_err(write)?;
-    let file = File::open(image).map_err(write)?;
-    let content = FilesystemReader::from_reader(BufReader::new(file)).map_err(read)?;
+    let file = File::open(packed).map_err(write)?;
+    let content = FilesystemReader::from_reader_with_offset_and_kind(BufReader::new(file), 0, image::kind())
+        .map_err(read)?;
     for node in content.files() {
         put(&content, node, &half).map_err(write)?;
     }
