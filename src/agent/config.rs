@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt::{self, Display};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,6 +35,10 @@ pub struct Config {
     pub gc_age: Duration,
     /// Group id that may use the host socket, beside its owner.
     pub socket_group: Option<u32>,
+    /// Where `pvr` and `goalctl --host` are answered; nowhere if not given.
+    pub device_listen: Option<SocketAddr>,
+    /// A file with the token that they must know.
+    pub device_token: Option<PathBuf>,
     /// The command line that starts this agent over: the program's name first.
     pub start_over_as: Vec<OsString>,
 }
@@ -130,6 +135,7 @@ struct Key {
 const PATH: &str = "an absolute path";
 const DURATION: &str = "a length of time such as 25, 500ms, 25s, 10min, 1h or 7d";
 const COUNT: &str = "a number from 0 to 4294967295";
+const ADDRESS: &str = "an address and port such as 127.0.0.1:12368 or [::]:12368, a port alone, or off";
 const SIZE: &str = "a number of bytes such as 65536, 64K, 1M or 1G";
 
 const KEYS: &[Key] = &[
@@ -218,6 +224,16 @@ const KEYS: &[Key] = &[
         about: "number of the group that may use the host socket (default: none)",
         set: |config, text| count(text).map(|number| config.socket_group = Some(number)),
     },
+    Key {
+        name: "device.listen",
+        about: "address and port, or port of 127.0.0.1, for pvr and goalctl --host (default: off)",
+        set: |config, text| address(text).map(|address| config.device_listen = address),
+    },
+    Key {
+        name: "device.token_file",
+        about: "file with the token they must know; needed beyond loopback (default: none)",
+        set: |config, text| path(text).map(|path| config.device_token = Some(path)),
+    },
 ];
 
 impl Default for Config {
@@ -232,6 +248,8 @@ impl Default for Config {
             logs: LogLimits { file_bytes: 1 << 20, files: 2, rate: 256 << 10 },
             gc_age: Duration::from_secs(7 * 24 * 3600),
             socket_group: None,
+            device_listen: None,
+            device_token: None,
             start_over_as: Vec::new(),
         }
     }
@@ -403,6 +421,16 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
 
 fn split_unit(text: &str) -> (&str, &str) {
     text.split_at(text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len()))
+}
+
+fn address(text: &str) -> Result<Option<SocketAddr>, &'static str> {
+    if text == "off" {
+        return Ok(None);
+    }
+    if let Ok(port) = text.parse() {
+        return Ok(Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)));
+    }
+    text.parse().map(Some).map_err(|_| ADDRESS)
 }
 
 fn power(text: &str) -> Result<Power, &'static str> {

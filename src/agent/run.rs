@@ -41,8 +41,8 @@ pub struct Agent {
     pub(crate) history: Arc<History>,
     pub(crate) journal: Journal,
     pub(crate) inputs: Inputs,
-    /// Answers the host socket.
-    pub(crate) _serving: Serving,
+    /// Answers the host socket, then the device endpoint, where there is one.
+    pub(crate) _serving: Vec<Serving>,
 }
 
 /// Whatever the loop waits for.

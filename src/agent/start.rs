@@ -25,6 +25,7 @@ use crate::ask;
 use crate::boot::selfexec::{BootError, SelfExec};
 use crate::config::{Config, ConfigError};
 use crate::effects::{Alive, Device, Effects, Launches, Revisions, World};
+use crate::endpoint::{self, EndpointError};
 use crate::history::History;
 use crate::inputs::clock::{self, Timer};
 use crate::inputs::questions::Questions;
@@ -46,6 +47,9 @@ pub enum StartError {
     /// The configuration was refused.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The device endpoint would not be safe.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
     /// A file, folder or socket.
     #[error("{op} {}: {source}", path.display())]
     File {
@@ -126,9 +130,9 @@ pub async fn start(config: Config) -> Result<Agent, StartError> {
     };
     raise_descriptor_limit();
     let device = Device::look(&config, launcher.folder())?;
-    let seen =
-        See { config: &config, store: &store, record: &record, loader: &loader, notes: device.notes() }
-            .see()?;
+    let mut notes = device.notes();
+    let endpoint = endpoint::open(&config, &mut notes)?;
+    let seen = See { config: &config, store: &store, record: &record, loader: &loader, notes }.see()?;
 
     let (asker, asked) = ask::channel();
     let (to_loop, events) = mpsc::channel(WAITING);
@@ -140,7 +144,11 @@ pub async fn start(config: Config) -> Result<Agent, StartError> {
     let logs = Logs::new(Arc::clone(&store), config.logs)
         .map_err(|source| StartError::Input { what: "what containers print", source })?;
     let backend = Backend::new(Arc::clone(&store), asker, reports, Arc::clone(&history), Arc::clone(&logs));
-    let serving = Serving::begin(api::serve_host(bind_host(&config)?, Arc::clone(&backend)));
+    let mut serving = vec![Serving::begin(api::serve_host(bind_host(&config)?, Arc::clone(&backend)))];
+    if let Some(endpoint) = endpoint {
+        let served = endpoint.serve(Arc::clone(&backend));
+        serving.push(served.map_err(|source| StartError::Input { what: "the device endpoint", source })?);
+    }
     let journal = Journal::open(config.journal_folder());
     let world = World {
         config,

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
-use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::caller::{Caller, Listener};
 use super::head::Problem;
+use super::stream::{Origin, Socket, Stream};
 use super::wire::{Talk, Wire};
 
 /// Connections beyond the limit that are still told so; further ones are closed.
@@ -19,18 +19,19 @@ const BUFFER: usize = 32 * 1024;
 /// Until the next try where no descriptor is left.
 const FOR_DESCRIPTORS: Duration = Duration::from_secs(1);
 
-pub(super) async fn serve(socket: UnixListener, listener: Listener) {
+pub(super) async fn serve(socket: Socket, listener: Listener) {
     let listener = Arc::new(listener);
     let mut served = JoinSet::new();
     let mut told = JoinSet::new();
     loop {
         tokio::select! {
             accepted = socket.accept() => match accepted {
-                Ok((stream, _)) if still_there(&mut served) < listener.most_connections() => {
-                    served.spawn(connection(stream, listener.clone(), None));
+                Ok((stream, origin)) if still_there(&mut served) < listener.most_connections() => {
+                    served.spawn(connection(stream, origin, listener.clone(), None));
                 }
-                Ok((stream, _)) if still_there(&mut told) < TOLD_AT_ONCE => {
-                    told.spawn(connection(stream, listener.clone(), Some(Problem::TooManyConnections)));
+                Ok((stream, origin)) if still_there(&mut told) < TOLD_AT_ONCE => {
+                    let problem = Some(Problem::TooManyConnections);
+                    told.spawn(connection(stream, origin, listener.clone(), problem));
                 }
                 Ok(_) => {}
                 // No descriptor or no memory: the caller stays in the backlog, which would wake this loop again at once.
@@ -53,8 +54,8 @@ fn still_there(connections: &mut JoinSet<()>) -> usize {
     connections.len()
 }
 
-async fn connection(stream: UnixStream, listener: Arc<Listener>, refused: Option<Problem>) {
-    let talk = Arc::new(Talk::default());
+async fn connection(stream: Stream, origin: Origin, listener: Arc<Listener>, refused: Option<Problem>) {
+    let talk = Arc::new(Talk::new(origin));
     let mut wire = Wire::new(stream, talk.clone());
     if let Some(problem) = refused {
         wire.refuse(problem);

@@ -4,6 +4,7 @@
 //! listen.rs    accepts, counts connections            wire.rs, head.rs   bytes cleaned on their way to hyper, deadlines
 //! caller.rs    one request: who may, what is it       route.rs           path -> Endpoint
 //! render.rs    the report as JSON, once per report    requests.rs        what only the engine can answer
+//! pvr/         the device endpoint, over TCP          stream.rs          a connection of either kind
 //! answer.rs    codes, texts, bodies                   streams.rs, …      the endpoints that take longer
 //! ```
 //!
@@ -16,10 +17,12 @@ pub mod head;
 mod listen;
 mod objects;
 mod plan;
+mod pvr;
 mod render;
 mod requests;
 mod route;
 mod steps;
+mod stream;
 mod streams;
 mod wire;
 
@@ -28,7 +31,7 @@ use std::sync::Arc;
 use model::ids::{ContainerName, Generation};
 use model::recovery::Role;
 use model::report::{DeviceReport, Failure, FailureKind};
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 use crate::ask::Asker;
@@ -37,6 +40,9 @@ use crate::logs::Logs;
 use crate::store::Store;
 use caller::{Listener, Who};
 use render::Rendered;
+use stream::Socket;
+
+pub use pvr::DeviceEndpoint;
 
 /// What the answers come from.
 #[derive(Debug)]
@@ -79,7 +85,7 @@ impl Backend {
 
 /// Answers on the host's socket, where everything may be asked. Never returns; dropping it ends its connections.
 pub async fn serve_host(listener: UnixListener, backend: Arc<Backend>) {
-    listen::serve(listener, Listener::new(Who::Host, backend)).await;
+    listen::serve(Socket::Unix(listener), Listener::new(Who::Host, backend)).await;
 }
 
 /// Answers on the socket of one life of one container. Never returns; dropping it ends its connections.
@@ -90,6 +96,11 @@ pub async fn serve_container(
     role: Role,
     backend: Arc<Backend>,
 ) {
-    listen::serve(listener, Listener::new(Who::Container { name: container, generation, role }, backend))
-        .await;
+    let who = Who::Container { name: container, generation, role };
+    listen::serve(Socket::Unix(listener), Listener::new(who, backend)).await;
+}
+
+/// Answers `pvr` and `goalctl --host`. Never returns; dropping it ends its connections.
+pub async fn serve_device(listener: TcpListener, endpoint: DeviceEndpoint, backend: Arc<Backend>) {
+    listen::serve(Socket::Tcp(listener), Listener::new(Who::Network(endpoint), backend)).await;
 }

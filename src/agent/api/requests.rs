@@ -127,7 +127,7 @@ fn cannot(op: &str, why: &str) -> Answer {
     answer::error(StatusCode::CONFLICT, &format!("{op} is not possible on this device: {why}"))
 }
 
-fn is_updating(phase: Phase) -> bool {
+pub(super) fn is_updating(phase: Phase) -> bool {
     match phase {
         Phase::Verifying | Phase::Trying | Phase::Testing | Phase::RollingBack => true,
         Phase::Booting | Phase::Running | Phase::OnlyAnswering | Phase::ShuttingDown => false,

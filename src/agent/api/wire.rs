@@ -21,10 +21,10 @@ use std::time::Duration;
 use hyper::rt::ReadBufCursor;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::UnixStream;
 use tokio::time::{Instant, Sleep};
 
 use super::head::{self, Framing, Head, Problem, clean_head};
+use super::stream::{Origin, Stream};
 use crate::inputs::descriptor::awaited_for_hang_up;
 
 /// A request's head, from its first byte (on a new connection from the beginning).
@@ -42,18 +42,25 @@ const MOST_REST: usize = 64 * 1024 * 1024;
 const IN_PLACE_OF_REFUSED: &[u8] = b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n";
 
 /// What the connection and its service tell each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Talk {
+    pub(super) origin: Origin,
     /// Set before hyper is given the request that stands for a refused head; nothing follows it.
     pub(super) refused: OnceLock<Problem>,
     /// Whether the answer being written is a stream, which may be silent for as long as it likes.
     pub(super) streams: AtomicBool,
 }
 
+impl Talk {
+    pub(super) fn new(origin: Origin) -> Talk {
+        Talk { origin, refused: OnceLock::new(), streams: AtomicBool::new(false) }
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Wire {
-    stream: UnixStream,
+    stream: Stream,
     talk: Arc<Talk>,
     inbox: Inbox,
     place: Place,
@@ -82,7 +89,7 @@ enum Served {
 }
 
 impl Wire {
-    pub(super) fn new(stream: UnixStream, talk: Arc<Talk>) -> Wire {
+    pub(super) fn new(stream: Stream, talk: Arc<Talk>) -> Wire {
         Wire {
             stream,
             talk,
@@ -327,7 +334,7 @@ impl Inbox {
     }
 
     /// Reads once; 0 when the client has stopped sending. There is room: a head that fills the inbox is refused before.
-    fn poll_fill(&mut self, cx: &mut Context<'_>, stream: &mut UnixStream) -> Poll<io::Result<usize>> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<io::Result<usize>> {
         if self.bytes.is_empty() {
             self.bytes = vec![0; head::LONGEST].into_boxed_slice();
         }

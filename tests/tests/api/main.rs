@@ -7,5 +7,6 @@ mod device;
 mod endpoints;
 mod limits;
 mod mutations;
+mod pvr;
 mod streams;
 mod wire;
