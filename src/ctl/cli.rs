@@ -20,7 +20,8 @@ Exit codes:
   5  the update was refused before it was tried
 
 Socket: --socket, else $GOALPOST_SOCKET, else /pantavisor/pv-ctrl if it is there (inside a container), else
-/run/goalpost/pv-ctrl. Colour: --color; with auto, only on a terminal and without $NO_COLOR.
+/run/goalpost/pv-ctrl. --host URL speaks plain HTTP to port 12368 and /cgi-bin/pvr unless URL says otherwise, as pvr
+does; use it over networks that you trust. Colour: --color; with auto, only on a terminal and without $NO_COLOR.
 
 Completions (bash, zsh, fish) and man pages are made when goalctl is built: in goalctl-docs/ beside the program, or in
 the folder that GOALCTL_DOCS names then.";
@@ -32,6 +33,12 @@ pub(crate) struct Cli {
     /// The agent's control socket
     #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     pub(crate) socket: Option<PathBuf>,
+    /// The device endpoint of another device, in place of a socket: for post, get, progress, events
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "socket", value_hint = clap::ValueHint::Url)]
+    pub(crate) host: Option<String>,
+    /// The file with the token that the device asks for
+    #[arg(long, global = true, value_name = "FILE", requires = "host", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) token_file: Option<PathBuf>,
     /// When to colour what is printed; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = When::Auto)]
     pub(crate) color: When,
@@ -65,9 +72,20 @@ Examples:
   goalctl post ./my-revision                     a folder as pvr keeps it; it gets a name of its own
   goalctl post rev.tgz --name locals/try --run --follow
   goalctl post state.json -m 'new app'           objects in objects/ beside it, or on the device already
+  goalctl --host 192.168.1.5 post rev.tgz --follow   over the network; it is run at once
 
 Exit codes with --follow: 0 the update is done, 4 it was rolled back, 5 it was refused before it was tried.")]
     Post(Post),
+    /// Write what the device runs into a new folder
+    #[command(after_help = "\
+Examples:
+  goalctl get ./my-device
+  goalctl --host 192.168.1.5 --token-file token get ./my-device")]
+    Get {
+        /// Where it goes; made if it is not there
+        #[arg(value_hint = clap::ValueHint::DirPath)]
+        folder: PathBuf,
+    },
     /// Run a revision that is on the device
     #[command(after_help = "\
 Examples:

@@ -1,7 +1,8 @@
 //! `goalctl post` and `goalctl run`: a revision goes to the device, and is followed to its end.
 
-use std::collections::BTreeSet;
-use std::io::{self, Read};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
@@ -18,6 +19,7 @@ use crate::events::{Event, Events, From, Until};
 use crate::failed::Failed;
 use crate::meter::Meter;
 use crate::output::Output;
+use crate::place::Place;
 use crate::show::Progress;
 
 /// How long a restarting agent may leave its socket unanswered while an update is followed.
@@ -51,7 +53,7 @@ pub(crate) async fn run(client: &Client, output: &Output, run: &Run) -> Result<(
     begin(client, output, &address::revision(&run.revision)?, run.how).await
 }
 
-fn name(post: &Post, bundle: &Bundle) -> Result<RevisionId, Failed> {
+pub(crate) fn name(post: &Post, bundle: &Bundle) -> Result<RevisionId, Failed> {
     let Some(name) = &post.name else {
         let digest = crate::bundle::hash(&mut bundle.state.as_slice()).map(|(digest, _)| digest.to_string());
         return address::revision(&format!("locals/{}", &digest.unwrap_or_default()[..12]));
@@ -63,6 +65,15 @@ fn name(post: &Post, bundle: &Bundle) -> Result<RevisionId, Failed> {
     Err(Failed::Usage { text: format!("--name {name}: only locals/NAME can be given on the device") })
 }
 
+/// What the device lacks of what a revision names.
+#[derive(Debug, Default)]
+pub(crate) struct Lacking {
+    pub(crate) named: BTreeSet<Digest>,
+    pub(crate) objects: BTreeSet<Digest>,
+    /// Where the device wants them, if it has said so.
+    pub(crate) addresses: BTreeMap<Digest, String>,
+}
+
 async fn send_objects(client: &Client, output: &Output, bundle: &Bundle) -> Result<(), Failed> {
     let there: Vec<OnDevice> = client.get_json("/objects").await?;
     let there: BTreeSet<Digest> = there.into_iter().map(|object| object.sha256).collect();
@@ -71,39 +82,42 @@ async fn send_objects(client: &Client, output: &Output, bundle: &Bundle) -> Resu
     if let Some((key, digest)) =
         named.iter().find(|(_, digest)| !there.contains(digest) && !sizes.contains_key(digest))
     {
-        return Err(Failed::Checked {
-            text: format!("object {digest} ({key}) neither came along nor is on the device"),
-        });
+        return Err(nowhere(key, digest));
     }
     let named: BTreeSet<Digest> = named.into_values().collect();
-    let count = named.len();
-    let lacking: BTreeSet<Digest> = named.difference(&there).copied().collect();
-    let bytes = lacking.iter().filter_map(|digest| sizes.get(digest)).sum();
+    let objects = named.difference(&there).copied().collect();
+    let lacking = Lacking { named, objects, addresses: BTreeMap::new() };
+    send(client, output, bundle, &lacking).await
+}
+
+pub(crate) fn nowhere(key: &str, digest: &Digest) -> Failed {
+    Failed::Checked { text: format!("object {digest} ({key}) neither came along nor is on the device") }
+}
+
+/// Sends what the device lacks.
+pub(crate) async fn send(
+    client: &Client,
+    output: &Output,
+    bundle: &Bundle,
+    lacking: &Lacking,
+) -> Result<(), Failed> {
+    let sizes = bundle.sizes();
+    let bytes = lacking.objects.iter().filter_map(|digest| sizes.get(digest)).sum();
     let mut meter = Meter::new(bytes);
     let sent = bundle
-        .each(&lacking, async |digest, size, source| {
-            put_object(client, &mut meter, digest, size, source).await
+        .each(&lacking.objects, async |digest, size, source| {
+            let address = lacking.addresses.get(&digest).cloned().unwrap_or_else(|| address::object(&digest));
+            let answer = client.put_from(&address, size, source, |count| meter.advance(count)).await?;
+            answer.expect_success(&format!("send object {digest}")).map(drop)
         })
         .await;
     meter.clear();
     sent?;
     output.line(&format!(
         "objects: {} sent ({bytes} bytes), {} were there",
-        lacking.len(),
-        count - lacking.len()
+        lacking.objects.len(),
+        lacking.named.len() - lacking.objects.len()
     ))
-}
-
-async fn put_object(
-    client: &Client,
-    meter: &mut Meter,
-    digest: Digest,
-    size: u64,
-    source: &mut dyn Read,
-) -> Result<(), Failed> {
-    let answer =
-        client.put_from(&address::object(&digest), size, source, |count| meter.advance(count)).await?;
-    answer.expect_success(&format!("send object {digest}")).map(drop)
 }
 
 /// Sends the state, unless exactly this is there under that name already.
@@ -139,7 +153,7 @@ async fn begin(
 }
 
 /// Shows what happens until the update is over.
-async fn follow(
+pub(crate) async fn follow(
     client: &Client,
     output: &Output,
     revision: &RevisionId,
@@ -157,8 +171,15 @@ async fn follow(
             }
             // The agent restarts in a reboot update: it has not failed while it comes back.
             Ok(None) | Err(Failed::Broken { .. }) => {
+                let Place::Socket(socket) = client.place() else {
+                    return Err(Failed::Checked {
+                        text: format!(
+                            "the device is away; `goalctl progress {revision}` tells later how it went"
+                        ),
+                    });
+                };
                 output.line("the agent is away; waiting for it")?;
-                match reconnect(client, revision, last).await? {
+                match reconnect(client, socket, revision, last).await? {
                     Back::Over(outcome) => return outcome,
                     Back::GoesOn(again) => events = again,
                 }
@@ -174,26 +195,37 @@ enum Back {
     GoesOn(Events),
 }
 
-async fn reconnect(client: &Client, revision: &RevisionId, last: Option<u64>) -> Result<Back, Failed> {
-    tokio::time::timeout(AWAY, try_at_each_arrival(client, revision, last)).await.unwrap_or_else(|_| {
-        Err(Failed::Unreachable {
-            socket: client.socket().to_owned(),
-            cause: io::Error::new(io::ErrorKind::TimedOut, "the agent did not come back within two minutes"),
-        })
-    })
+async fn reconnect(
+    client: &Client,
+    socket: &Path,
+    revision: &RevisionId,
+    last: Option<u64>,
+) -> Result<Back, Failed> {
+    tokio::time::timeout(AWAY, try_at_each_arrival(client, socket, revision, last)).await.unwrap_or_else(
+        |_| {
+            Err(Failed::Unreachable {
+                place: client.place().clone(),
+                cause: io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the agent did not come back within two minutes",
+                ),
+            })
+        },
+    )
 }
 
 async fn try_at_each_arrival(
     client: &Client,
+    socket: &Path,
     revision: &RevisionId,
     last: Option<u64>,
 ) -> Result<Back, Failed> {
     let failed = |cause: io::Error| Failed::Source {
-        what: format!("watch for the agent's return to {}", client.socket().display()),
+        what: format!("watch for the agent's return to {}", socket.display()),
         cause: cause.to_string(),
     };
     // Before the first try: an agent that returns right after it is heard.
-    let mut arrivals = Arrivals::at(client.socket()).map_err(failed)?;
+    let mut arrivals = Arrivals::at(socket).map_err(failed)?;
     loop {
         match rejoin(client, revision, last).await {
             Err(Failed::Unreachable { .. } | Failed::Broken { .. }) => {

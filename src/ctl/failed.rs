@@ -1,17 +1,18 @@
 //! Why a command did not do what was asked, with the exit code that tells a program.
 
 use std::io;
-use std::path::PathBuf;
 
 use hyper::StatusCode;
+
+use crate::place::Place;
 
 /// Texts read well after `goalctl: `.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failed {
     #[error("{text}")]
     Usage { text: String },
-    #[error("cannot reach the agent at {}: {}", .socket.display(), plain(.cause))]
-    Unreachable { socket: PathBuf, cause: io::Error },
+    #[error("cannot reach the agent at {place}: {}", plain(.cause))]
+    Unreachable { place: Place, cause: io::Error },
     #[error("the agent ended the exchange ({what}): {cause}")]
     Broken { what: String, cause: String },
     #[error("failed to {what}: the agent answered {}: {text}", .status.as_u16())]
@@ -57,7 +58,12 @@ impl Failed {
     /// What to do about it, where something can be said.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
-            Failed::Unreachable { cause, .. } => Some(unreachable_hint(cause.kind()).to_owned()),
+            Failed::Unreachable { place: Place::Socket(_), cause } => {
+                Some(unreachable_hint(cause.kind()).to_owned())
+            }
+            Failed::Unreachable { place: Place::Host(_), .. } => Some(
+                "is the device on, and does its agent's configuration say device.listen?".to_owned(),
+            ),
             Failed::Broken { .. } => Some("was the agent stopped meanwhile? Its log says why".to_owned()),
             Failed::Refused { status, text, .. } => refused_hint(*status, text),
             Failed::Signal { .. } => Some(

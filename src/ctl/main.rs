@@ -18,7 +18,9 @@ mod meter;
 mod output;
 mod package;
 mod payload;
+mod place;
 mod plan;
+mod remote;
 mod show;
 mod signal;
 mod sse;
@@ -35,6 +37,7 @@ use crate::client::Client;
 use crate::events::Until;
 use crate::failed::Failed;
 use crate::output::Output;
+use crate::place::{Host, Place};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -66,12 +69,16 @@ fn complain(failed: &Failed) {
 }
 
 async fn carry_out(cli: Cli, output: &Output) -> Result<u8, Failed> {
-    let client = Client::new(cli.socket.unwrap_or_else(default_socket));
+    let client = Client::new(place(&cli)?);
     let client = &client;
     match cli.command {
         Command::DemoPayload { mode } => return payload::run(mode, client, output).await,
         Command::Signal { signal } => signal::send(client, signal).await,
-        Command::Post(post) => deliver::post(client, output, &post).await,
+        Command::Post(post) => match client.place() {
+            Place::Socket(_) => deliver::post(client, output, &post).await,
+            Place::Host(host) => remote::post(client, host, output, &post).await,
+        },
+        Command::Get { folder } => remote::get(client, output, &folder).await,
         Command::Run(run) => deliver::run(client, output, &run).await,
         Command::Ps { watch: false, format } => device::ps(client, output, format).await,
         Command::Ps { watch: true, format } => watch::containers(client, output, format).await,
@@ -93,6 +100,29 @@ async fn carry_out(cli: Cli, output: &Output) -> Result<u8, Failed> {
         Command::Image { folder, out } => image::write(&folder, &out, output),
     }?;
     Ok(0)
+}
+
+/// Over a network only what the device endpoint answers can be asked.
+fn place(cli: &Cli) -> Result<Place, Failed> {
+    let Some(host) = &cli.host else {
+        return Ok(Place::Socket(cli.socket.clone().unwrap_or_else(default_socket)));
+    };
+    let is_answered_there = matches!(
+        cli.command,
+        Command::Post(_)
+            | Command::Get { .. }
+            | Command::Progress { .. }
+            | Command::Events { .. }
+            | Command::Check { .. }
+            | Command::Image { .. }
+    );
+    if !is_answered_there {
+        return Err(Failed::Usage {
+            text: "--host goes with post, get, progress and events; all else is asked at the agent's socket"
+                .to_owned(),
+        });
+    }
+    Host::parse(host, cli.token_file.as_deref()).map(Place::Host)
 }
 
 fn default_socket() -> PathBuf {

@@ -118,6 +118,13 @@ impl Device {
         assert!(self.agent.take().unwrap().stop().success(), "{}", self.folder.agent_log());
     }
 
+    /// Where the agent says that it answers `pvr`.
+    pub(crate) fn endpoint(&self) -> String {
+        let log = self.folder.agent_log();
+        let said = log.lines().find_map(|line| line.split_once("op=listen-device address="));
+        said.unwrap_or_else(|| panic!("no device endpoint: {log}")).1.to_owned()
+    }
+
     pub(crate) fn journal(&self) -> String {
         fs::read_to_string(self.folder.root().join("journal/current.jsonl")).unwrap()
     }

@@ -7,6 +7,7 @@
 )]
 
 mod device;
+mod remote;
 mod revision;
 
 mod crashes;

@@ -6,8 +6,8 @@ use crate::goalctl::{command, goalctl, program, said, without};
 fn help_texts_are_as_they_were_agreed() {
     insta::assert_snapshot!("help", goalctl(&["--help"]).out);
     for name in [
-        "signal", "post", "run", "ps", "groups", "status", "events", "logs", "steps", "progress", "start",
-        "stop", "restart", "check", "plan", "gc", "image",
+        "signal", "post", "get", "run", "ps", "groups", "status", "events", "logs", "steps", "progress",
+        "start", "stop", "restart", "check", "plan", "gc", "image",
     ] {
         let said = goalctl(&[name, "--help"]);
         assert_eq!(said.code, 0);

@@ -9,3 +9,4 @@ mod device;
 mod goalctl;
 mod operator;
 mod payload;
+mod remote;
