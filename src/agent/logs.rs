@@ -5,21 +5,25 @@
 //!                     stamps, drops a flood                       rotates, drops when        console.log.1 …
 //!                                                                 the disk is full                  │
 //!                     wakes the capture ◄───────────── LogReader (one per follower) ◄───────────────┘
+//! container ──pv-ctrl-log, /dev/log──► sockets (a task) ──same channel──► same writer, same files
 //! ```
 //!
 //! A container never waits for the disk, nor does the loop: what the writer cannot take is dropped, counted, and said in a
 //! line. The pipe is the only buffer that a quiet container has.
 
 mod capture;
+mod frames;
 mod lines;
+mod message;
 mod reader;
+mod sockets;
 mod stamp;
 mod writer;
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use model::ids::{ContainerName, RevisionId};
@@ -28,10 +32,11 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 pub use self::reader::{LogReader, Reading, What};
+pub use self::sockets::{Listening, LogSockets};
 pub use self::stamp::{stamp, unstamp};
 pub use crate::config::LogLimits;
 
-use self::writer::{Files, Message};
+use self::writer::{Files, Message, Shape};
 use crate::store::Store;
 
 /// Chunks that may wait for the writer, of all containers together.
@@ -94,6 +99,36 @@ impl Logs {
         let folder = format!("logs/{revision}/{container}").into();
         let capture = capture::Capture::new(Arc::clone(self), source, folder, output)?;
         Ok(tokio::spawn(capture.run()))
+    }
+
+    /// Reads what one life of a container says over its log sockets, until what is returned is dropped; what was said before
+    /// that is still read.
+    pub fn listen(
+        self: &Arc<Self>,
+        revision: &RevisionId,
+        container: &ContainerName,
+        sockets: LogSockets,
+    ) -> std::io::Result<Listening> {
+        let source = self.source(container);
+        let folder = format!("logs/{revision}/{container}").into();
+        sockets::listen(Arc::clone(self), source, folder, sockets)
+    }
+
+    /// Gives bytes to the writer, which is not waited for; returns how many it could not take.
+    fn pass(&self, source: &Arc<Source>, folder: &Arc<str>, shape: Shape, bytes: Vec<u8>) -> usize {
+        if bytes.is_empty() {
+            return 0;
+        }
+        let message = Message::Write { source: Arc::clone(source), folder: Arc::clone(folder), shape, bytes };
+        match self.to_writer.try_send(message) {
+            Err(TrySendError::Full(Message::Write { bytes, .. })) => bytes.len(),
+            Ok(()) | Err(_) => 0,
+        }
+    }
+
+    /// Nothing more comes for now. A writer that has fallen behind keeps one file open a little longer.
+    fn close(&self, source: &Arc<Source>) {
+        let _ = self.to_writer.try_send(Message::Close { source: Arc::clone(source) });
     }
 
     /// Reads what a container said; `revision` is where to look if nothing was captured since the agent started.

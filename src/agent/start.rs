@@ -304,7 +304,7 @@ fn at<T>(op: &'static str, path: &Path, outcome: io::Result<T>) -> Result<T, Sta
     outcome.map_err(|source| StartError::File { op, path: path.to_owned(), source })
 }
 
-/// Six descriptors per container are more than the usual 1024 allow for 200 of them. The launcher was started before, so that
+/// Eight descriptors per container are more than the usual 1024 allow for 200 of them. The launcher was started before, so that
 /// containers get the usual limit.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);

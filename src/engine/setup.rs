@@ -147,7 +147,7 @@ pub fn start(container: &Container, context: &Context) -> Result<StartPlan, Fail
     steps.push(SetupStep::Root { tree: entered_root(container, conf, context), attributes: BTreeSet::new() });
     automatic(conf.auto_mounts, &namespaces, context, &mut steps);
     if conf.dev == Dev::Made {
-        dev::made(conf, &namespaces, context.privileges, &mut steps);
+        dev::made(conf, container.run.dev_log, &namespaces, context.privileges, &mut steps);
     }
     pantavisor(container, context, &mut steps);
     for entry in &conf.mounts {
@@ -353,12 +353,6 @@ fn pantavisor(container: &Container, context: &Context, steps: &mut Vec<SetupSte
             Create::Nothing,
             Need::Required,
         ));
-    }
-    match container.run.dev_log {
-        model::run::DevLog::Bound => {
-            steps.push(bind("/dev/log".to_owned(), "/dev/log", &[], Create::File, Need::Optional));
-        }
-        model::run::DevLog::Absent => {}
     }
 }
 

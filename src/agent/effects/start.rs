@@ -16,6 +16,7 @@ use tokio::io::unix::AsyncFd;
 use super::{World, control, place};
 use crate::api;
 use crate::inputs::descriptor::awaited;
+use crate::logs::{Listening, LogSockets};
 use crate::record::Stage;
 use crate::serving::Serving;
 
@@ -55,6 +56,7 @@ struct Kit {
     halt: u8,
     _group: Option<Group>,
     _serving: Serving,
+    _listening: Listening,
 }
 
 /// A control group that goes with its life, however far that got. What is in it has ended by then.
@@ -87,6 +89,7 @@ pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Startin
         place.container.role,
         Arc::clone(&world.backend),
     ));
+    let listening = listen(world, order, control::log_sockets(&place.control_folder())?)?;
     let (output, output_end) = pipe()?;
     let group = match &world.device.cgroups {
         Some(groups) => {
@@ -107,8 +110,14 @@ pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Startin
     let pending = world.launcher.ask(begin).map_err(|error| error.failure())?;
     capture(world, order, output)?;
     let readable = watched(&pending)?;
-    let kit = Kit { halt: place.halt_signal(), _group: group, _serving: serving };
+    let kit = Kit { halt: place.halt_signal(), _group: group, _serving: serving, _listening: listening };
     Ok(Starting { pending, readable, noted: Noted::No, kit })
+}
+
+fn listen(world: &World, order: &Order, sockets: LogSockets) -> Result<Listening, Failure> {
+    world.logs.listen(&order.revision, &order.container, sockets).map_err(|error| {
+        Failure::new(FailureKind::Transient, format!("listen to the log of {}: {error}", order.container))
+    })
 }
 
 fn capture(world: &World, order: &Order, output: OwnedFd) -> Result<(), Failure> {

@@ -12,11 +12,20 @@ use super::{LogLimits, Position, Source, number_of_files};
 #[derive(Debug)]
 pub(super) enum Message {
     /// Put `bytes`, cut into lines, into the files of `folder`.
-    Write { source: Arc<Source>, folder: Arc<str>, bytes: Vec<u8> },
+    Write { source: Arc<Source>, folder: Arc<str>, shape: Shape, bytes: Vec<u8> },
     /// A container's output has ended: its file need not stay open.
     Close { source: Arc<Source> },
     /// Say when everything before this is written.
     Flush(oneshot::Sender<()>),
+}
+
+/// What a piece of text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Of a pipe: it goes on where the last one ended.
+    Output,
+    /// Lines of their own.
+    Lines,
 }
 
 /// A container's files. Locked by the writer while it writes, by a reader while it opens.
@@ -49,7 +58,9 @@ pub(super) fn path(folder: &str, age: u64) -> String {
 pub(super) fn run(folder: &Folder, limits: LogLimits, messages: &Receiver<Message>) {
     while let Ok(message) = messages.recv() {
         match message {
-            Message::Write { source, folder: place, bytes } => write(folder, limits, &source, &place, &bytes),
+            Message::Write { source, folder: place, shape, bytes } => {
+                write(folder, limits, &source, &place, shape, &bytes);
+            }
             Message::Close { source } => {
                 source.files.lock().unwrap_or_else(PoisonError::into_inner).open = None;
             }
@@ -61,7 +72,7 @@ pub(super) fn run(folder: &Folder, limits: LogLimits, messages: &Receiver<Messag
     }
 }
 
-fn write(folder: &Folder, limits: LogLimits, source: &Source, place: &Arc<str>, bytes: &[u8]) {
+fn write(folder: &Folder, limits: LogLimits, source: &Source, place: &Arc<str>, shape: Shape, bytes: &[u8]) {
     let mut files = source.files.lock().unwrap_or_else(PoisonError::into_inner);
     let mut position = *source.written.borrow();
     if files.folder != *place {
@@ -70,7 +81,7 @@ fn write(folder: &Folder, limits: LogLimits, source: &Source, place: &Arc<str>, 
         position = Position { file: position.file + number_of_files(limits) + 1, length: 0 };
         files.first = position.file;
     }
-    match files.append(folder, limits, &mut position, bytes) {
+    match files.append(folder, limits, &mut position, shape, bytes) {
         Ok(()) => {}
         Err(error) => {
             if files.lost == 0 {
@@ -90,12 +101,18 @@ impl Files {
         folder: &Folder,
         limits: LogLimits,
         position: &mut Position,
+        shape: Shape,
         bytes: &[u8],
     ) -> Result<(), FileError> {
         let mut file = match self.open.take() {
             Some(file) => file,
             None => open(folder, &self.folder)?,
         };
+        if shape == Shape::Lines && self.mid_line == MidLine::Yes {
+            // A prompt, or a line whose end is still to come, is left as it is.
+            file.write(b"\n")?;
+            self.mid_line = MidLine::No;
+        }
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let full = !file.is_empty() && file.len().saturating_add(length) > limits.file_bytes;
         let mut bytes = bytes;

@@ -7,6 +7,7 @@
 )]
 
 mod device;
+mod logs;
 mod remote;
 mod revision;
 
