@@ -505,6 +505,21 @@ mod tests {
     }
 
     #[test]
+    fn the_device_endpoint_is_on_loopback_unless_an_address_says_otherwise() {
+        let listen = |text: &str| {
+            load("", &[("GOALPOST_DEVICE_LISTEN", text)], &[]).map(|config| config.device_listen)
+        };
+        assert_eq!(load("", &[], &[]).unwrap().device_listen, None);
+        for (text, address) in
+            [("12368", "127.0.0.1:12368"), ("0.0.0.0:80", "0.0.0.0:80"), ("[::1]:1", "[::1]:1")]
+        {
+            assert_eq!(listen(text).unwrap(), Some(address.parse().unwrap()), "{text}");
+        }
+        assert_eq!(listen("off").unwrap(), None);
+        assert!(listen("device.lan").unwrap_err().ends_with("a port alone, or off"));
+    }
+
+    #[test]
     fn a_named_file_must_be_there_while_the_default_one_may_be_absent() {
         let missing = Config::load(Some(Path::new("/nonexistent/goalpost.toml")), |_| None, &[]).unwrap_err();
         assert!(missing.to_string().starts_with("read /nonexistent/goalpost.toml: "), "{missing}");

@@ -95,6 +95,9 @@ fn unreachable_hint(kind: io::ErrorKind) -> &'static str {
 
 fn refused_hint(status: StatusCode, text: &str) -> Option<String> {
     let hint = match status.as_u16() {
+        400 | 401 if text.contains("asks for a token") => {
+            "name the file that holds the device's token with --token-file"
+        }
         403 if text.contains("restart_policy") => "it restarts with the device alone, or by an update",
         403 => "a container whose roles do not include mgmt may only signal",
         409 => {

@@ -81,15 +81,15 @@ pub(super) struct Running {
 pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Starting, Failure> {
     let place = place::of(world, &order.container, &order.revision)?;
     let plan = place.start()?;
-    let listener = control::listen(&place.control_folder())?;
+    let sockets = control::sockets(&place.control_folder())?;
     let serving = Serving::begin(api::serve_container(
-        listener,
+        sockets.control,
         order.container.clone(),
         order.generation,
         place.container.role,
         Arc::clone(&world.backend),
     ));
-    let listening = listen(world, order, control::log_sockets(&place.control_folder())?)?;
+    let listening = listen(world, order, sockets.logs)?;
     let (output, output_end) = pipe()?;
     let group = match &world.device.cgroups {
         Some(groups) => {

@@ -81,6 +81,7 @@ fn a_token_opens_the_guarded_endpoint() {
     let refused = ask(&device, 1, &post);
     assert_eq!(refused.code, 1);
     assert!(refused.err.contains("the agent answered 400: This device asks for a token"), "{refused:?}");
+    assert!(refused.err.ends_with("with --token-file\n"), "{refused:?}");
     let with = [&["--token-file", token.to_str().unwrap()], &post[..], &["--follow"]].concat();
     let posted = ask(&device, 1, &with);
     assert_eq!((posted.code, posted.err.as_str()), (0, ""), "{posted:?}");

@@ -23,7 +23,7 @@ use hyper::header::{self, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{StatusCode, http::request::Parts};
 use model::ids::{Digest, RevisionId};
 use model::json::Limits;
-use model::request::{Refusal, Reply, Request};
+use model::request::{Reply, Request};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -333,9 +333,6 @@ async fn store_and_run(
     let run = Request::Run { revision: revision.clone(), force: false };
     match backend.ask.ask(run).await {
         Reply::Done | Reply::Collected { .. } => Ok(()),
-        Reply::Refused(refusal @ Refusal::NoSuchRevision(_)) => {
-            Err(answer::error(StatusCode::CONFLICT, &refusal.to_string()))
-        }
         Reply::Refused(refusal) => Err(answer::refused(&refusal)),
     }
 }
