@@ -13,6 +13,7 @@ mod image;
 pub mod inputs;
 pub mod journal;
 pub mod logs;
+pub mod metadata;
 mod record;
 pub mod run;
 mod serving;

@@ -14,6 +14,7 @@ mod failed;
 mod folder;
 mod image;
 mod logs;
+mod meta;
 mod meter;
 mod output;
 mod package;
@@ -82,6 +83,7 @@ async fn carry_out(cli: Cli, output: &Output) -> Result<u8, Failed> {
             events::print(client, output, since, until, format).await
         }
         Command::Logs(logs) => logs::print(client, output, &logs).await,
+        Command::Meta(meta) => meta::carry_out(client, output, &meta).await,
         Command::Steps { format } => show::steps(client, output, format).await,
         Command::Progress { revision } => show::progress(client, output, &revision).await,
         Command::Start { name } => control::ask(client, "start", &name).await,

@@ -18,7 +18,7 @@ use super::head::Problem;
 use super::render::{self, Page};
 use super::route::{Endpoint, Verb, shown};
 use super::wire::Talk;
-use super::{Backend, objects, plan, requests, steps, streams};
+use super::{Backend, meta, objects, plan, requests, steps, streams};
 
 /// Connections that a container's socket takes.
 const OF_CONTAINER: usize = 64;
@@ -225,6 +225,9 @@ impl Listener {
             (Endpoint::StepProgress(name), Verb::Get) => steps::progress(backend, name).await,
             (Endpoint::StepMessage(name), Verb::Put) => steps::put_message(backend, name, body).await,
             (Endpoint::Logs(name), Verb::Get) => streams::logs(backend, name, asked.query).await,
+            (Endpoint::Meta(kind), Verb::Get) => meta::list(backend, *kind).await,
+            (Endpoint::MetaKey(kind, key), Verb::Put) => meta::put(backend, *kind, key, body).await,
+            (Endpoint::MetaKey(kind, key), Verb::Delete) => meta::delete(backend, *kind, key).await,
             (Endpoint::Plan, Verb::Get) => plan::plan(backend, asked.query).await,
             (Endpoint::Unknown, _) => answer::unknown_endpoint(&shown(asked.path)),
             _ => answer::wrong_method(),

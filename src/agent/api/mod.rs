@@ -14,6 +14,7 @@ mod body;
 mod caller;
 pub mod head;
 mod listen;
+mod meta;
 mod objects;
 mod plan;
 mod render;
@@ -34,6 +35,7 @@ use tokio::sync::watch;
 use crate::ask::Asker;
 use crate::history::History;
 use crate::logs::Logs;
+use crate::metadata::Metadata;
 use crate::store::Store;
 use caller::{Listener, Who};
 use render::Rendered;
@@ -46,6 +48,7 @@ pub struct Backend {
     report: watch::Receiver<Arc<DeviceReport>>,
     history: Arc<History>,
     logs: Arc<Logs>,
+    metadata: Arc<Metadata>,
     rendered: Rendered,
 }
 
@@ -58,8 +61,9 @@ impl Backend {
         report: watch::Receiver<Arc<DeviceReport>>,
         history: Arc<History>,
         logs: Arc<Logs>,
+        metadata: Arc<Metadata>,
     ) -> Arc<Backend> {
-        Arc::new(Backend { store, ask, report, history, logs, rendered: Rendered::default() })
+        Arc::new(Backend { store, ask, report, history, logs, metadata, rendered: Rendered::default() })
     }
 
     fn report(&self) -> Arc<DeviceReport> {

@@ -2,6 +2,8 @@
 
 use hyper::Method;
 
+use crate::store::Meta;
+
 /// Longest piece of a path that an error repeats: clients read answers of up to 8191 bytes.
 const LONGEST_SHOWN: usize = 1024;
 
@@ -30,6 +32,8 @@ pub(super) enum Endpoint {
     Events,
     Groups,
     Logs(Segment),
+    Meta(Meta),
+    MetaKey(Meta, Segment),
     Object(Segment),
     Objects,
     Plan,
@@ -60,6 +64,7 @@ pub(super) enum Verb {
     Get,
     Put,
     Post,
+    Delete,
     Other,
 }
 
@@ -69,6 +74,7 @@ impl Verb {
             Method::GET => Verb::Get,
             Method::PUT => Verb::Put,
             Method::POST => Verb::Post,
+            Method::DELETE => Verb::Delete,
             _ => Verb::Other,
         }
     }
@@ -91,6 +97,8 @@ impl Endpoint {
             ("commands", []) => Endpoint::Commands,
             ("containers", []) => Endpoint::Containers,
             ("containers", [name]) => Endpoint::Container(name.clone()),
+            ("device-meta", []) => Endpoint::Meta(Meta::Device),
+            ("device-meta", [key]) => Endpoint::MetaKey(Meta::Device, key.clone()),
             ("events", []) => Endpoint::Events,
             ("groups", []) => Endpoint::Groups,
             ("logs", [name]) => Endpoint::Logs(name.clone()),
@@ -102,6 +110,8 @@ impl Endpoint {
             ("steps", []) => Endpoint::Steps,
             ("steps", rest) => Endpoint::of_step(rest),
             ("storage", [Segment::Name(gc)]) if gc == "gc" => Endpoint::StorageGc,
+            ("user-meta", []) => Endpoint::Meta(Meta::User),
+            ("user-meta", [key]) => Endpoint::MetaKey(Meta::User, key.clone()),
             _ => Endpoint::Unknown,
         }
     }

@@ -12,6 +12,7 @@ use agent::api::{Backend, serve_container, serve_host};
 use agent::ask::{self, Question};
 use agent::history::History;
 use agent::logs::{LogLimits, Logs};
+use agent::metadata::Metadata;
 use agent::store::Store;
 use engine::Time;
 use model::goal::{Status, StatusGoal};
@@ -48,7 +49,8 @@ impl Device {
         let history = History::new(Time::from_micros(1000));
         let (report, reports) = watch::channel(Arc::new(report()));
         let (asker, questions) = ask::channel();
-        let backend = Backend::new(store.clone(), asker, reports, history.clone(), logs.clone());
+        let metadata = Metadata::open(store.clone(), folder.path(), reports.clone()).unwrap();
+        let backend = Backend::new(store.clone(), asker, reports, history.clone(), logs.clone(), metadata);
         let sockets = ["host", "mgmt", "nobody"].map(|name| {
             let socket = UnixListener::bind(folder.path().join(name)).unwrap();
             socket.set_nonblocking(true).unwrap();

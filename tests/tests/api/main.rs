@@ -6,6 +6,7 @@ mod clients;
 mod device;
 mod endpoints;
 mod limits;
+mod meta;
 mod mutations;
 mod streams;
 mod wire;

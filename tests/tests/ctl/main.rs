@@ -7,5 +7,6 @@ mod command_line;
 #[path = "../api/device.rs"]
 mod device;
 mod goalctl;
+mod meta;
 mod operator;
 mod payload;

@@ -1,0 +1,297 @@
+//! User and device metadata: kept on disk, answered from memory, shown to containers as files.
+//!
+//! ```text
+//! PUT, DELETE ──> store, synced ──> values ──┬─> GET
+//! report, kernel ─> provided.rs ─────────────┤   <run>/meta/<kind>/<key>                          bound into each mgmt container
+//!                                            └─> <run>/containers/<c>/pantavisor/<kind>/<key>     of a key <c>.<key>
+//! ```
+//!
+//! Nothing here runs by itself: values change when somebody asks for it, what the agent provides is looked at when it is asked
+//! for or the device's status changes. A file that a container sees is always a whole value, the former or the new one.
+
+mod provided;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use host::file::{FileError, Folder, Readers};
+use hyper::body::Bytes;
+use model::ids::ContainerName;
+use model::report::{DeviceReport, Failure, FailureKind};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::sync::watch;
+
+use crate::store::{Meta, Store, Values, failure};
+
+/// In the run dir: the files that every container of role `mgmt` sees.
+pub(crate) const FOLDER: &str = "meta";
+/// What was measured is answered for so long again.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// All metadata of the device.
+#[derive(Debug)]
+pub struct Metadata {
+    store: Arc<Store>,
+    report: watch::Receiver<Arc<DeviceReport>>,
+    /// Held over a change, disk and all. The values below are never held while the disk is written.
+    changing: Mutex<()>,
+    values: Mutex<All>,
+}
+
+#[derive(Debug)]
+struct All {
+    run: Folder,
+    user: Page,
+    device: Page,
+    /// Of the device, by the agent: what never changes in its life, and what was seen last.
+    provided: BTreeMap<&'static str, String>,
+    measured: Option<Instant>,
+}
+
+/// What was set, with the answer that was made of it.
+#[derive(Debug, Default)]
+struct Page {
+    set: Values,
+    rendered: Option<Bytes>,
+}
+
+/// A value as it is answered: JSON as JSON.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answered<'a> {
+    Json(&'a RawValue),
+    Text(&'a str),
+}
+
+impl Meta {
+    /// The folder in a container's `/pantavisor`.
+    pub(crate) fn shown_as(self) -> &'static str {
+        match self {
+            Meta::User => "user-meta",
+            Meta::Device => "device-meta",
+        }
+    }
+}
+
+impl Metadata {
+    /// Reads what is kept, and shows it beneath `run_dir`.
+    pub fn open(
+        store: Arc<Store>,
+        run_dir: &Path,
+        report: watch::Receiver<Arc<DeviceReport>>,
+    ) -> Result<Arc<Metadata>, Failure> {
+        let page = |kind| store.meta(kind).map(|set| Page { set, rendered: None });
+        let mut all = All {
+            run: Folder::open(run_dir, None).map_err(failure)?,
+            user: page(Meta::User)?,
+            device: page(Meta::Device)?,
+            provided: provided::fixed(),
+            measured: None,
+        };
+        all.provided.extend(provided::current(&report.borrow(), store.root()));
+        for kind in Meta::ALL {
+            all.show_whole(kind).map_err(failure)?;
+        }
+        Ok(Arc::new(Metadata { store, report, changing: Mutex::default(), values: Mutex::new(all) }))
+    }
+
+    fn values(&self) -> MutexGuard<'_, All> {
+        self.values.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All of a kind as JSON, if that needs no look at the device.
+    pub fn at_hand(&self, kind: Meta) -> Option<Bytes> {
+        let mut all = self.values();
+        match kind {
+            Meta::Device if all.measured.is_none_or(|at| at.elapsed() >= FRESH) => None,
+            Meta::User | Meta::Device => Some(all.rendered(kind)),
+        }
+    }
+
+    /// All of a kind as JSON, as it is now. Blocks.
+    pub fn now(&self, kind: Meta) -> Bytes {
+        match kind {
+            Meta::User => {}
+            Meta::Device => self.look(),
+        }
+        self.values().rendered(kind)
+    }
+
+    /// Looks at what the agent provides, and shows what changed. Blocks.
+    pub fn look(&self) {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = self.report.borrow().clone();
+        let seen = provided::current(&report, self.store.root());
+        let mut all = self.values();
+        for (key, value) in seen {
+            if all.provided.get(key) != Some(&value) {
+                if provided::is_shown(key) {
+                    all.show(Meta::Device, key, Some(&value));
+                }
+                all.provided.insert(key, value);
+                all.device.rendered = None;
+            }
+        }
+        all.measured = Some(Instant::now());
+    }
+
+    /// Keeps a value, then shows it. `Permanent`: there cannot be such a key or value. `NoSpace`: there are too many. Blocks.
+    pub fn put(&self, kind: Meta, key: &str, value: &str) -> Result<(), Failure> {
+        refuse_provided(kind, key, FailureKind::Permanent)?;
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only a change changes it: the loop, and whoever is answered, are not kept waiting for the disk.
+        let known = {
+            let mut all = self.values();
+            let page = all.page(kind);
+            if page.set.get(key).is_some_and(|kept| kept == value) {
+                return Ok(());
+            }
+            page.set.clone()
+        };
+        self.store.put_meta(kind, key, value, &known)?;
+        self.values().set(kind, key, Some(value));
+        Ok(())
+    }
+
+    /// Forgets a key. `Missing`: there is none. Blocks.
+    pub fn remove(&self, kind: Meta, key: &str) -> Result<(), Failure> {
+        refuse_provided(kind, key, FailureKind::Missing)?;
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.values().page(kind).set.contains_key(key) {
+            let key: String = key.chars().take(80).collect();
+            return Err(Failure::new(FailureKind::Missing, format!("find {} {key:?}", kind.name())));
+        }
+        self.store.remove_meta(kind, key)?;
+        self.values().set(kind, key, None);
+        Ok(())
+    }
+
+    /// Shows a container of a lesser role what is its own.
+    pub(crate) fn show_to(&self, container: &ContainerName) -> Result<(), Failure> {
+        let all = self.values();
+        Meta::ALL.iter().try_for_each(|kind| all.show_own(*kind, container)).map_err(failure)
+    }
+}
+
+/// What the agent itself says of the device is nobody else's to say.
+fn refuse_provided(kind: Meta, key: &str, as_what: FailureKind) -> Result<(), Failure> {
+    if kind == Meta::Device && provided::KEYS.contains(&key) {
+        return Err(Failure::new(
+            as_what,
+            format!("change device meta {key:?}: the agent itself provides it"),
+        ));
+    }
+    Ok(())
+}
+
+impl All {
+    fn page(&mut self, kind: Meta) -> &mut Page {
+        match kind {
+            Meta::User => &mut self.user,
+            Meta::Device => &mut self.device,
+        }
+    }
+
+    fn set(&mut self, kind: Meta, key: &str, value: Option<&str>) {
+        let page = self.page(kind);
+        page.rendered = None;
+        match value {
+            Some(value) => _ = page.set.insert(key.to_owned(), value.to_owned()),
+            None => _ = page.set.remove(key),
+        }
+        self.show(kind, key, value);
+    }
+
+    /// What the agent provides goes over what was set.
+    fn pairs(&self, kind: Meta) -> BTreeMap<&str, &str> {
+        let (page, provided) = match kind {
+            Meta::User => (&self.user, None),
+            Meta::Device => (&self.device, Some(&self.provided)),
+        };
+        let set = page.set.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let provided = provided.into_iter().flatten().map(|(key, value)| (*key, value.as_str()));
+        set.chain(provided).collect()
+    }
+
+    fn rendered(&mut self, kind: Meta) -> Bytes {
+        if let Some(rendered) = &self.page(kind).rendered {
+            return rendered.clone();
+        }
+        let pairs = self.pairs(kind).into_iter().map(|(key, value)| {
+            (key, serde_json::from_str(value).map_or(Answered::Text(value), Answered::Json))
+        });
+        let text = serde_json::to_vec(&pairs.collect::<BTreeMap<_, _>>());
+        let rendered = Bytes::from(text.expect("a map from text to text or JSON always serializes"));
+        self.page(kind).rendered = Some(rendered.clone());
+        rendered
+    }
+
+    /// Everything of a kind, and nothing else.
+    fn show_whole(&self, kind: Meta) -> Result<(), FileError> {
+        let folder = format!("{FOLDER}/{}", kind.shown_as());
+        let wanted = self.pairs(kind).into_iter().filter(|(key, _)| provided::is_shown(key));
+        self.fill(&folder, wanted.collect())
+    }
+
+    /// What is a container's own of a kind, and nothing else.
+    fn show_own(&self, kind: Meta, container: &ContainerName) -> Result<(), FileError> {
+        let wanted = self.pairs(kind).into_iter();
+        let wanted = wanted.filter_map(|(key, value)| Some((own_key(container, key)?, value)));
+        self.fill(&own_folder(kind, container), wanted.collect())
+    }
+
+    fn fill(&self, folder: &str, wanted: BTreeMap<&str, &str>) -> Result<(), FileError> {
+        self.run.make_folders(folder)?;
+        for entry in self.run.list(folder)? {
+            match entry.name.to_str() {
+                Some(name) if !wanted.contains_key(name) => self.run.remove(&format!("{folder}/{name}"))?,
+                Some(_) | None => {}
+            }
+        }
+        wanted.into_iter().try_for_each(|(key, value)| self.place(&format!("{folder}/{key}"), value))
+    }
+
+    /// One key of a kind, wherever it is seen. What cannot be shown is told: it is kept all the same.
+    fn show(&self, kind: Meta, key: &str, value: Option<&str>) {
+        let mut places = vec![format!("{FOLDER}/{}/{key}", kind.shown_as())];
+        for (at, _) in key.match_indices('.') {
+            let Ok(container) = key[..at].parse::<ContainerName>() else { continue };
+            let folder = own_folder(kind, &container);
+            if let Some(own) = own_key(&container, key)
+                && self.run.stat(&folder).is_ok()
+            {
+                places.push(format!("{folder}/{own}"));
+            }
+        }
+        for place in places {
+            let shown = match value {
+                Some(value) => self.place(&place, value),
+                None => self.run.remove(&place),
+            };
+            if let Err(error) = shown {
+                log::warn!("op=show-meta error={:?}", error.to_string());
+            }
+        }
+    }
+
+    /// Whoever reads it reads the former or the new value. The run dir need not outlast a power cut: nothing is synced.
+    fn place(&self, path: &str, value: &str) -> Result<(), FileError> {
+        let new = format!("{FOLDER}/.new");
+        self.run.remove(&new)?;
+        self.run.create(&new, Readers::All)?.write(value.as_bytes())?;
+        self.run.rename(&new, path)
+    }
+}
+
+fn own_folder(kind: Meta, container: &ContainerName) -> String {
+    format!("containers/{container}/pantavisor/{}", kind.shown_as())
+}
+
+/// `<container>.<key>` is the container's `<key>`, where that can be a file's name.
+fn own_key<'a>(container: &ContainerName, key: &'a str) -> Option<&'a str> {
+    let own = key.strip_prefix(container.as_str())?.strip_prefix('.')?;
+    (!matches!(own, "" | "." | "..")).then_some(own)
+}
