@@ -154,6 +154,7 @@ pub async fn start(config: Config) -> Result<Agent, StartError> {
         Arc::clone(&history),
         Arc::clone(&logs),
         Arc::clone(&metadata),
+        &config.listed(),
     );
     let serving = Serving::begin(api::serve_host(bind_host(&config)?, Arc::clone(&backend)));
     let journal = Journal::open(config.journal_folder());

@@ -118,6 +118,18 @@ Examples:
   goalctl logs web --tail 20
   goalctl logs -f web")]
     Logs(Logs),
+    /// Show what the agent is configured to: each key, its value, where it came from
+    #[command(after_help = "\
+Examples:
+  goalctl config
+  goalctl config --json                          with each key's default, bounds and meaning
+
+Keys are set in a TOML file, in the agent's environment (commit_delay is GOALPOST_COMMIT_DELAY) or on its command line (--set
+commit_delay=2s), each over the former.")]
+    Config {
+        #[command(flatten)]
+        format: Format,
+    },
     /// Show, set or remove what is told about the device, key by key
     #[command(after_help = "\
 Examples:

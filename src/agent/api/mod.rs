@@ -12,6 +12,7 @@
 mod answer;
 mod body;
 mod caller;
+mod drivers;
 pub mod head;
 mod listen;
 mod meta;
@@ -20,6 +21,7 @@ mod plan;
 mod render;
 mod requests;
 mod route;
+mod settings;
 mod steps;
 mod streams;
 mod wire;
@@ -33,6 +35,7 @@ use tokio::net::UnixListener;
 use tokio::sync::watch;
 
 use crate::ask::Asker;
+use crate::config::Setting;
 use crate::history::History;
 use crate::logs::Logs;
 use crate::metadata::Metadata;
@@ -49,6 +52,7 @@ pub struct Backend {
     history: Arc<History>,
     logs: Arc<Logs>,
     metadata: Arc<Metadata>,
+    settings: settings::Pages,
     rendered: Rendered,
 }
 
@@ -62,8 +66,18 @@ impl Backend {
         history: Arc<History>,
         logs: Arc<Logs>,
         metadata: Arc<Metadata>,
+        settings: &[Setting],
     ) -> Arc<Backend> {
-        Arc::new(Backend { store, ask, report, history, logs, metadata, rendered: Rendered::default() })
+        Arc::new(Backend {
+            store,
+            ask,
+            report,
+            history,
+            logs,
+            metadata,
+            settings: settings::Pages::of(settings),
+            rendered: Rendered::default(),
+        })
     }
 
     fn report(&self) -> Arc<DeviceReport> {

@@ -4,6 +4,7 @@
 
 mod clients;
 mod device;
+mod device_rows;
 mod endpoints;
 mod limits;
 mod meta;
