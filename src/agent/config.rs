@@ -179,10 +179,7 @@ impl Config {
         let (mut own, mut plain) = (self.clone(), Config::default());
         let settings = KEYS.iter().map(|key| Setting {
             name: key.name,
-            value: match key.secrecy {
-                Secrecy::Secret if !key.show(&mut own).is_empty() => "(set)".to_owned(),
-                Secrecy::Open | Secrecy::Secret => key.show(&mut own),
-            },
+            value: key.tell(&mut own),
             default: key.show(&mut plain),
             place: self.places.get(key.name).cloned(),
             allowed: key.allowed(),

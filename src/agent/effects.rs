@@ -185,7 +185,7 @@ impl Effects {
     /// For containers that look: their metadata says what the device is doing. Nothing waits for it.
     pub(crate) fn show_status(&self) {
         let metadata = Arc::clone(&self.world.metadata);
-        tokio::task::spawn_blocking(move || metadata.look());
+        tokio::spawn(async move { metadata.look().await });
     }
 
     fn mount(&mut self, container: ContainerName, revision: RevisionId, generation: Generation) {

@@ -37,7 +37,7 @@ pub struct Metadata {
     store: Arc<Store>,
     report: watch::Receiver<Arc<DeviceReport>>,
     /// Held over a change, disk and all. The values below are never held while the disk is written.
-    changing: Mutex<()>,
+    changing: Arc<tokio::sync::Mutex<()>>,
     values: Mutex<All>,
 }
 
@@ -95,7 +95,7 @@ impl Metadata {
         for kind in Meta::ALL {
             all.show_whole(kind).map_err(failure)?;
         }
-        Ok(Arc::new(Metadata { store, report, changing: Mutex::default(), values: Mutex::new(all) }))
+        Ok(Arc::new(Metadata { store, report, changing: Arc::default(), values: Mutex::new(all) }))
     }
 
     fn values(&self) -> MutexGuard<'_, All> {
@@ -111,18 +111,84 @@ impl Metadata {
         }
     }
 
-    /// All of a kind as JSON, as it is now. Blocks.
-    pub fn now(&self, kind: Meta) -> Bytes {
-        match kind {
-            Meta::User => {}
-            Meta::Device => self.look(),
-        }
-        self.values().rendered(kind)
+    /// All of a kind as JSON, as it is now.
+    pub async fn now(self: &Arc<Self>, kind: Meta) -> Result<Bytes, Failure> {
+        self.in_turn(move |metadata| {
+            // Somebody may have looked while this one waited.
+            if let Some(page) = metadata.at_hand(kind) {
+                return Ok(page);
+            }
+            metadata.look_now();
+            Ok(metadata.values().rendered(kind))
+        })
+        .await
     }
 
-    /// Looks at what the agent provides, and shows what changed. Blocks.
-    pub fn look(&self) {
-        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Looks at what the agent provides, and shows what changed.
+    pub async fn look(self: &Arc<Self>) {
+        let looked = self.in_turn(|metadata| {
+            metadata.look_now();
+            Ok(())
+        });
+        // Only an agent that ends looks no more.
+        let _ = looked.await;
+    }
+
+    /// Keeps a value, then shows it. `Permanent`: there cannot be such a key or value. `NoSpace`: there are too many.
+    pub async fn put(self: &Arc<Self>, kind: Meta, key: String, value: String) -> Result<(), Failure> {
+        refuse_provided(kind, &key, FailureKind::Permanent)?;
+        self.in_turn(move |metadata| {
+            let known = {
+                let mut all = metadata.values();
+                let page = all.page(kind);
+                if page.set.get(&key).is_some_and(|kept| *kept == value) {
+                    return Ok(());
+                }
+                page.set.clone()
+            };
+            match metadata.store.put_meta(kind, &key, &value, &known) {
+                Ok(()) => metadata.values().set(kind, &key, Some(&value)),
+                Err(failure) => return Err(metadata.as_on_disk(kind, &key, failure)),
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Forgets a key. `Missing`: there is none.
+    pub async fn remove(self: &Arc<Self>, kind: Meta, key: String) -> Result<(), Failure> {
+        refuse_provided(kind, &key, FailureKind::Missing)?;
+        self.in_turn(move |metadata| {
+            if !metadata.values().page(kind).set.contains_key(&key) {
+                let key: String = key.chars().take(80).collect();
+                return Err(Failure::new(FailureKind::Missing, format!("find {} {key:?}", kind.name())));
+            }
+            match metadata.store.remove_meta(kind, &key) {
+                Ok(()) => metadata.values().set(kind, &key, None),
+                Err(failure) => return Err(metadata.as_on_disk(kind, &key, failure)),
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// One after the other, so that at most one of the few blocking threads waits for the disk because of metadata, however
+    /// many ask.
+    async fn in_turn<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Metadata) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (metadata, turn) = (Arc::clone(self), Arc::clone(&self.changing).lock_owned().await);
+        let done = tokio::task::spawn_blocking(move || {
+            // Held here: who asked may be gone before it is done.
+            let _turn = turn;
+            work(&metadata)
+        });
+        let ending = |_| Failure::new(FailureKind::Transient, "keep metadata: the agent is ending");
+        done.await.map_err(ending)?
+    }
+
+    fn look_now(&self) {
         let report = self.report.borrow().clone();
         let seen = provided::current(&report, self.store.root());
         let mut all = self.values();
@@ -138,35 +204,16 @@ impl Metadata {
         all.measured = Some(Instant::now());
     }
 
-    /// Keeps a value, then shows it. `Permanent`: there cannot be such a key or value. `NoSpace`: there are too many. Blocks.
-    pub fn put(&self, kind: Meta, key: &str, value: &str) -> Result<(), Failure> {
-        refuse_provided(kind, key, FailureKind::Permanent)?;
-        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        // Only a change changes it: the loop, and whoever is answered, are not kept waiting for the disk.
-        let known = {
+    /// A change that failed may be on the disk all the same: what is answered is what the next start would find.
+    fn as_on_disk(&self, kind: Meta, key: &str, failure: Failure) -> Failure {
+        if let Ok(found) = self.store.meta(kind) {
             let mut all = self.values();
-            let page = all.page(kind);
-            if page.set.get(key).is_some_and(|kept| kept == value) {
-                return Ok(());
+            let found = found.get(key).map(String::as_str);
+            if all.page(kind).set.get(key).map(String::as_str) != found {
+                all.set(kind, key, found);
             }
-            page.set.clone()
-        };
-        self.store.put_meta(kind, key, value, &known)?;
-        self.values().set(kind, key, Some(value));
-        Ok(())
-    }
-
-    /// Forgets a key. `Missing`: there is none. Blocks.
-    pub fn remove(&self, kind: Meta, key: &str) -> Result<(), Failure> {
-        refuse_provided(kind, key, FailureKind::Missing)?;
-        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.values().page(kind).set.contains_key(key) {
-            let key: String = key.chars().take(80).collect();
-            return Err(Failure::new(FailureKind::Missing, format!("find {} {key:?}", kind.name())));
         }
-        self.store.remove_meta(kind, key)?;
-        self.values().set(kind, key, None);
-        Ok(())
+        failure
     }
 
     /// Shows a container of a lesser role what is its own.

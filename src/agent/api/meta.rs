@@ -1,17 +1,14 @@
 //! User and device metadata: listed, set, removed.
 
-use std::sync::Arc;
-
 use hyper::StatusCode;
 use hyper::body::Incoming;
-use model::report::{Failure, FailureKind};
+use model::report::FailureKind;
 
 use super::Backend;
 use super::answer::{self, Answer};
 use super::body;
 use super::caller::unread;
 use super::route::Segment;
-use crate::metadata::Metadata;
 use crate::store::{LONGEST_VALUE, Meta};
 
 /// GET /user-meta, GET /device-meta.
@@ -19,7 +16,7 @@ pub(super) async fn list(backend: &Backend, kind: Meta) -> Answer {
     if let Some(page) = backend.metadata.at_hand(kind) {
         return answer::json(page);
     }
-    match blocking(backend, move |metadata| Ok(metadata.now(kind))).await {
+    match backend.metadata.now(kind).await {
         Ok(page) => answer::json(page),
         Err(failure) => answer::failed(&failure),
     }
@@ -36,7 +33,7 @@ pub(super) async fn put(backend: &Backend, kind: Meta, key: &Segment, body: &mut
     if value.is_empty() {
         return refused(kind, "the value is empty");
     }
-    match blocking(backend, move |metadata| metadata.put(kind, &key, &value)).await {
+    match backend.metadata.put(kind, key, value).await {
         Ok(()) => answer::done(),
         Err(failure) if failure.kind == FailureKind::Permanent => refused(kind, &failure.detail),
         Err(failure) => answer::failed(&failure),
@@ -46,20 +43,11 @@ pub(super) async fn put(backend: &Backend, kind: Meta, key: &Segment, body: &mut
 /// DELETE /user-meta/{key}, DELETE /device-meta/{key}.
 pub(super) async fn delete(backend: &Backend, kind: Meta, key: &Segment) -> Answer {
     let Some(key) = key.name().map(str::to_owned) else { return missing(kind, "the key is no name") };
-    match blocking(backend, move |metadata| metadata.remove(kind, &key)).await {
+    match backend.metadata.remove(kind, key).await {
         Ok(()) => answer::done(),
         Err(failure) if failure.kind == FailureKind::Missing => missing(kind, &failure.detail),
         Err(failure) => answer::failed(&failure),
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    backend: &Backend,
-    work: impl FnOnce(&Metadata) -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    let metadata = Arc::clone(&backend.metadata);
-    let ending = |_| Failure::new(FailureKind::Transient, "keep metadata: the agent is ending");
-    tokio::task::spawn_blocking(move || work(&metadata)).await.map_err(ending)?
 }
 
 fn refused(kind: Meta, why: &str) -> Answer {

@@ -164,6 +164,15 @@ impl Key {
         Ok(())
     }
 
+    /// Its value as anybody may see it.
+    pub(super) fn tell(&self, config: &mut Config) -> String {
+        let value = self.show(config);
+        match self.secrecy {
+            Secrecy::Secret if !value.is_empty() => "(set)".to_owned(),
+            Secrecy::Open | Secrecy::Secret => value,
+        }
+    }
+
     /// Its value as it would be written.
     pub(super) fn show(&self, config: &mut Config) -> String {
         match &self.kind {
@@ -260,4 +269,19 @@ fn in_largest(value: u64, units: &[(&str, u64)]) -> String {
     let fitting = units.iter().filter(|(_, factor)| value.is_multiple_of(*factor) && value >= *factor);
     let (unit, factor) = fitting.max_by_key(|(_, factor)| *factor).copied().unwrap_or(("", 1));
     format!("{}{unit}", value / factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_secret_only_that_it_is_there_is_told() {
+        let path = Kind::PathOrNone(|config| &mut config.goalctl);
+        let secret = Key { name: "token", kind: path, secrecy: Secrecy::Secret, about: "A secret." };
+        let mut config = Config::default();
+        assert_eq!(secret.tell(&mut config), "");
+        secret.set(&mut config, "/hunter2").unwrap();
+        assert_eq!(secret.tell(&mut config), "(set)");
+    }
 }
