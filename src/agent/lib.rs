@@ -12,6 +12,7 @@ pub mod history;
 mod image;
 pub mod inputs;
 pub mod journal;
+mod json;
 pub mod logs;
 pub mod metadata;
 mod record;

@@ -11,7 +11,6 @@
 
 mod provided;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,10 +19,10 @@ use host::file::{FileError, Folder, Readers};
 use hyper::body::Bytes;
 use model::ids::ContainerName;
 use model::report::{DeviceReport, Failure, FailureKind};
-use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
+use crate::json;
 use crate::store::{Meta, Store, Values, failure};
 
 /// In the run dir: the files that every container of role `mgmt` sees.
@@ -46,8 +45,10 @@ struct All {
     run: Folder,
     user: Page,
     device: Page,
-    /// Of the device, by the agent: what never changes in its life, and what was seen last.
-    provided: BTreeMap<&'static str, String>,
+    /// Of the device, by the agent: what never changes in its life.
+    fixed: Vec<(&'static str, String)>,
+    /// What was seen last, always in the same order.
+    seen: Vec<(&'static str, String)>,
     measured: Option<Instant>,
 }
 
@@ -58,12 +59,11 @@ struct Page {
     rendered: Option<Bytes>,
 }
 
-/// A value as it is answered: JSON as JSON.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Answered<'a> {
-    Json(&'a RawValue),
-    Text(&'a str),
+/// What is done one after the other.
+#[derive(Debug)]
+enum Turn {
+    Look,
+    Change { kind: Meta, key: String, value: Option<String> },
 }
 
 impl Meta {
@@ -84,14 +84,14 @@ impl Metadata {
         report: watch::Receiver<Arc<DeviceReport>>,
     ) -> Result<Arc<Metadata>, Failure> {
         let page = |kind| store.meta(kind).map(|set| Page { set, rendered: None });
-        let mut all = All {
+        let all = All {
             run: Folder::open(run_dir, None).map_err(failure)?,
             user: page(Meta::User)?,
             device: page(Meta::Device)?,
-            provided: provided::fixed(),
+            fixed: provided::fixed(),
+            seen: provided::current(&report.borrow(), store.root()),
             measured: None,
         };
-        all.provided.extend(provided::current(&report.borrow(), store.root()));
         for kind in Meta::ALL {
             all.show_whole(kind).map_err(failure)?;
         }
@@ -113,99 +113,85 @@ impl Metadata {
 
     /// All of a kind as JSON, as it is now.
     pub async fn now(self: &Arc<Self>, kind: Meta) -> Result<Bytes, Failure> {
-        self.in_turn(move |metadata| {
-            // Somebody may have looked while this one waited.
-            if let Some(page) = metadata.at_hand(kind) {
-                return Ok(page);
-            }
-            metadata.look_now();
-            Ok(metadata.values().rendered(kind))
-        })
-        .await
+        self.in_turn(Turn::Look).await?;
+        Ok(self.values().rendered(kind))
     }
 
     /// Looks at what the agent provides, and shows what changed.
     pub async fn look(self: &Arc<Self>) {
-        let looked = self.in_turn(|metadata| {
-            metadata.look_now();
-            Ok(())
-        });
         // Only an agent that ends looks no more.
-        let _ = looked.await;
+        let _ = self.in_turn(Turn::Look).await;
     }
 
     /// Keeps a value, then shows it. `Permanent`: there cannot be such a key or value. `NoSpace`: there are too many.
     pub async fn put(self: &Arc<Self>, kind: Meta, key: String, value: String) -> Result<(), Failure> {
         refuse_provided(kind, &key, FailureKind::Permanent)?;
-        self.in_turn(move |metadata| {
-            let known = {
-                let mut all = metadata.values();
-                let page = all.page(kind);
-                if page.set.get(&key).is_some_and(|kept| *kept == value) {
-                    return Ok(());
-                }
-                page.set.clone()
-            };
-            match metadata.store.put_meta(kind, &key, &value, &known) {
-                Ok(()) => metadata.values().set(kind, &key, Some(&value)),
-                Err(failure) => return Err(metadata.as_on_disk(kind, &key, failure)),
-            }
-            Ok(())
-        })
-        .await
+        self.in_turn(Turn::Change { kind, key, value: Some(value) }).await
     }
 
     /// Forgets a key. `Missing`: there is none.
     pub async fn remove(self: &Arc<Self>, kind: Meta, key: String) -> Result<(), Failure> {
         refuse_provided(kind, &key, FailureKind::Missing)?;
-        self.in_turn(move |metadata| {
-            if !metadata.values().page(kind).set.contains_key(&key) {
-                let key: String = key.chars().take(80).collect();
-                return Err(Failure::new(FailureKind::Missing, format!("find {} {key:?}", kind.name())));
-            }
-            match metadata.store.remove_meta(kind, &key) {
-                Ok(()) => metadata.values().set(kind, &key, None),
-                Err(failure) => return Err(metadata.as_on_disk(kind, &key, failure)),
-            }
-            Ok(())
-        })
-        .await
+        self.in_turn(Turn::Change { kind, key, value: None }).await
     }
 
     /// One after the other, so that at most one of the few blocking threads waits for the disk because of metadata, however
     /// many ask.
-    async fn in_turn<T: Send + 'static>(
-        self: &Arc<Self>,
-        work: impl FnOnce(&Metadata) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
+    async fn in_turn(self: &Arc<Self>, what: Turn) -> Result<(), Failure> {
         let (metadata, turn) = (Arc::clone(self), Arc::clone(&self.changing).lock_owned().await);
         let done = tokio::task::spawn_blocking(move || {
             // Held here: who asked may be gone before it is done.
             let _turn = turn;
-            work(&metadata)
+            match what {
+                Turn::Look => metadata.look_now(),
+                Turn::Change { kind, key, value } => return metadata.change(kind, &key, value.as_deref()),
+            }
+            Ok(())
         });
         let ending = |_| Failure::new(FailureKind::Transient, "keep metadata: the agent is ending");
         done.await.map_err(ending)?
+    }
+
+    fn change(&self, kind: Meta, key: &str, value: Option<&str>) -> Result<(), Failure> {
+        let known = {
+            let mut all = self.values();
+            let set = &all.page(kind).set;
+            match (set.get(key).map(String::as_str), value) {
+                (None, None) => {
+                    let key: String = key.chars().take(80).collect();
+                    return Err(Failure::new(FailureKind::Missing, format!("find {} {key:?}", kind.name())));
+                }
+                (kept, value) if kept == value => return Ok(()),
+                (_, _) => set.clone(),
+            }
+        };
+        let changed = match value {
+            Some(value) => self.store.put_meta(kind, key, value, &known),
+            None => self.store.remove_meta(kind, key),
+        };
+        match changed {
+            Ok(()) => self.values().set(kind, key, value),
+            Err(_) => self.as_on_disk(kind, key),
+        }
+        changed
     }
 
     fn look_now(&self) {
         let report = self.report.borrow().clone();
         let seen = provided::current(&report, self.store.root());
         let mut all = self.values();
-        for (key, value) in seen {
-            if all.provided.get(key) != Some(&value) {
-                if provided::is_shown(key) {
-                    all.show(Meta::Device, key, Some(&value));
-                }
-                all.provided.insert(key, value);
-                all.device.rendered = None;
+        for ((key, value), (_, former)) in seen.iter().zip(&all.seen) {
+            if value != former && provided::is_shown(key) {
+                all.show(Meta::Device, key, Some(value));
             }
         }
+        all.seen = seen;
+        all.device.rendered = None;
         all.measured = Some(Instant::now());
     }
 
     /// A change that failed may be on the disk all the same: what is answered is what the next start would find.
-    fn as_on_disk(&self, kind: Meta, key: &str, failure: Failure) -> Failure {
+    fn as_on_disk(&self, kind: Meta, key: &str) {
         if let Ok(found) = self.store.meta(kind) {
             let mut all = self.values();
             let found = found.get(key).map(String::as_str);
@@ -213,7 +199,6 @@ impl Metadata {
                 all.set(kind, key, found);
             }
         }
-        failure
     }
 
     /// Shows a container of a lesser role what is its own.
@@ -252,53 +237,64 @@ impl All {
         self.show(kind, key, value);
     }
 
-    /// What the agent provides goes over what was set.
-    fn pairs(&self, kind: Meta) -> BTreeMap<&str, &str> {
-        let (page, provided) = match kind {
-            Meta::User => (&self.user, None),
-            Meta::Device => (&self.device, Some(&self.provided)),
-        };
-        let set = page.set.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let provided = provided.into_iter().flatten().map(|(key, value)| (*key, value.as_str()));
-        set.chain(provided).collect()
+    /// Every key once; nobody else has set what the agent provides.
+    fn pairs(&self, kind: Meta) -> Vec<(&str, &str)> {
+        let mut pairs = Vec::new();
+        match kind {
+            Meta::User => {
+                pairs.extend(self.user.set.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+            }
+            Meta::Device => {
+                let set = self.device.set.iter().filter(|(key, _)| !provided::KEYS.contains(&key.as_str()));
+                pairs.extend(set.map(|(key, value)| (key.as_str(), value.as_str())));
+                let provided = self.fixed.iter().chain(&self.seen);
+                pairs.extend(provided.map(|(key, value)| (*key, value.as_str())));
+            }
+        }
+        pairs
     }
 
     fn rendered(&mut self, kind: Meta) -> Bytes {
         if let Some(rendered) = &self.page(kind).rendered {
             return rendered.clone();
         }
-        let pairs = self.pairs(kind).into_iter().map(|(key, value)| {
-            (key, serde_json::from_str(value).map_or(Answered::Text(value), Answered::Json))
-        });
-        let text = serde_json::to_vec(&pairs.collect::<BTreeMap<_, _>>());
-        let rendered = Bytes::from(text.expect("a map from text to text or JSON always serializes"));
+        // A value that is JSON is given as JSON.
+        let given = |value: &str| match serde_json::from_str::<&RawValue>(value) {
+            Ok(json) => json.get().to_owned(),
+            Err(_) => json::text(value),
+        };
+        let pairs = self.pairs(kind).into_iter().map(|(key, value)| (key, given(value)));
+        let rendered = Bytes::from(json::object(&pairs.collect::<Vec<_>>()));
         self.page(kind).rendered = Some(rendered.clone());
         rendered
     }
 
     /// Everything of a kind, and nothing else.
     fn show_whole(&self, kind: Meta) -> Result<(), FileError> {
-        let folder = format!("{FOLDER}/{}", kind.shown_as());
-        let wanted = self.pairs(kind).into_iter().filter(|(key, _)| provided::is_shown(key));
-        self.fill(&folder, wanted.collect())
+        let mut wanted = self.pairs(kind);
+        wanted.retain(|(key, _)| kind == Meta::User || provided::is_shown(key));
+        self.fill(&format!("{FOLDER}/{}", kind.shown_as()), &wanted)
     }
 
     /// What is a container's own of a kind, and nothing else.
     fn show_own(&self, kind: Meta, container: &ContainerName) -> Result<(), FileError> {
-        let wanted = self.pairs(kind).into_iter();
-        let wanted = wanted.filter_map(|(key, value)| Some((own_key(container, key)?, value)));
-        self.fill(&own_folder(kind, container), wanted.collect())
+        let mut wanted = self.pairs(kind);
+        wanted.retain(|(key, _)| own_key(container, key).is_some());
+        for (key, _) in &mut wanted {
+            *key = own_key(container, key).unwrap_or(key);
+        }
+        self.fill(&own_folder(kind, container), &wanted)
     }
 
-    fn fill(&self, folder: &str, wanted: BTreeMap<&str, &str>) -> Result<(), FileError> {
+    fn fill(&self, folder: &str, wanted: &[(&str, &str)]) -> Result<(), FileError> {
         self.run.make_folders(folder)?;
         for entry in self.run.list(folder)? {
-            match entry.name.to_str() {
-                Some(name) if !wanted.contains_key(name) => self.run.remove(&format!("{folder}/{name}"))?,
-                Some(_) | None => {}
+            let name = entry.name.to_string_lossy();
+            if !wanted.iter().any(|(key, _)| *key == name) {
+                self.run.remove(&format!("{folder}/{name}"))?;
             }
         }
-        wanted.into_iter().try_for_each(|(key, value)| self.place(&format!("{folder}/{key}"), value))
+        wanted.iter().try_for_each(|(key, value)| self.place(&format!("{folder}/{key}"), value))
     }
 
     /// One key of a kind, wherever it is seen. What cannot be shown is told: it is kept all the same.

@@ -1,12 +1,9 @@
 //! The configuration as it is answered: the same for as long as the agent lives.
 
-use std::collections::BTreeMap;
-
 use hyper::body::Bytes;
-use serde::Serialize;
 
-use super::render::json;
 use crate::config::{Place, Setting};
+use crate::json::{array, object, text};
 
 /// Both forms.
 #[derive(Debug)]
@@ -17,41 +14,30 @@ pub(super) struct Pages {
     pub(super) flat: Bytes,
 }
 
-/// The field's three members first.
-#[derive(Serialize)]
-struct Listed<'a> {
-    key: &'a str,
-    value: &'a str,
-    modified: &'static str,
-    from: String,
-    default: &'a str,
-    allowed: &'a str,
-    about: &'a str,
-}
-
 impl Pages {
     pub(super) fn of(settings: &[Setting]) -> Pages {
-        let listed: Vec<_> = settings.iter().map(Listed::of).collect();
-        let flat: BTreeMap<_, _> = settings.iter().map(|setting| (setting.name, &setting.value)).collect();
-        Pages { list: json(&listed), flat: json(&flat) }
+        let listed: Vec<_> = settings.iter().map(listed).collect();
+        let flat: Vec<_> = settings.iter().map(|setting| (setting.name, text(&setting.value))).collect();
+        Pages { list: Bytes::from(array(&listed)), flat: Bytes::from(object(&flat)) }
     }
 }
 
-impl<'a> Listed<'a> {
-    fn of(setting: &'a Setting) -> Listed<'a> {
-        Listed {
-            key: setting.name,
-            value: &setting.value,
-            modified: match setting.place {
-                None => "default",
-                Some(Place::Line(..)) => "file",
-                Some(Place::Environment(_)) => "environment",
-                Some(Place::CommandLine) => "command line",
-            },
-            from: setting.place.as_ref().map_or_else(|| "default".to_owned(), Place::to_string),
-            default: &setting.default,
-            allowed: &setting.allowed,
-            about: setting.about,
-        }
-    }
+/// The field's three members first.
+fn listed(setting: &Setting) -> String {
+    let modified = match setting.place {
+        None => "default",
+        Some(Place::Line(..)) => "file",
+        Some(Place::Environment(_)) => "environment",
+        Some(Place::CommandLine) => "command line",
+    };
+    let from = setting.place.as_ref().map_or_else(|| modified.to_owned(), Place::to_string);
+    object(&[
+        ("key", text(setting.name)),
+        ("value", text(&setting.value)),
+        ("modified", text(modified)),
+        ("from", text(&from)),
+        ("default", text(&setting.default)),
+        ("allowed", text(&setting.allowed)),
+        ("about", text(setting.about)),
+    ])
 }

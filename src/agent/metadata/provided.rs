@@ -1,6 +1,5 @@
 //! The device metadata that the agent itself provides.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -9,7 +8,8 @@ use std::time::SystemTime;
 use model::goal::Status;
 use model::report::DeviceReport;
 use nix::ifaddrs::getifaddrs;
-use serde_json::{Value, json};
+
+use crate::json::{array, object, text};
 
 /// Every key of it.
 pub(super) const KEYS: [&str; 12] = [
@@ -33,29 +33,29 @@ pub(super) fn is_shown(key: &str) -> bool {
 }
 
 /// What stays the same for as long as the agent lives.
-pub(super) fn fixed() -> BTreeMap<&'static str, String> {
+pub(super) fn fixed() -> Vec<(&'static str, String)> {
     let endianness = if cfg!(target_endian = "little") { "EL" } else { "EB" };
-    BTreeMap::from([
+    vec![
         ("pantavisor.arch", format!("{}/{}/{endianness}", std::env::consts::ARCH, usize::BITS)),
         ("pantavisor.cpumodel", cpu_model(&beginning("/proc/cpuinfo"))),
         ("pantavisor.dtmodel", beginning("/proc/device-tree/model").trim_end_matches('\0').to_owned()),
         // No hub is asked.
         ("pantavisor.mode", "local".to_owned()),
-        ("pantavisor.uname", uname().to_string()),
+        ("pantavisor.uname", uname()),
         ("pantavisor.version", format!("goalpost {}", env!("CARGO_PKG_VERSION"))),
-    ])
+    ]
 }
 
 /// What is true now. `root` is where the store lies.
-pub(super) fn current(report: &DeviceReport, root: &Path) -> BTreeMap<&'static str, String> {
-    BTreeMap::from([
-        ("interfaces", interfaces().to_string()),
+pub(super) fn current(report: &DeviceReport, root: &Path) -> Vec<(&'static str, String)> {
+    vec![
+        ("interfaces", interfaces()),
         ("pantavisor.revision", report.revision.as_ref().map_or_else(String::new, ToString::to_string)),
         ("pantavisor.status", report.status.map_or("", Status::as_str).to_owned()),
-        ("storage", storage(root).to_string()),
-        ("sysinfo", sysinfo().to_string()),
-        ("time", time().to_string()),
-    ])
+        ("storage", storage(root)),
+        ("sysinfo", sysinfo()),
+        ("time", time()),
+    ]
 }
 
 /// Of a file that the kernel makes up; empty where there is none.
@@ -77,24 +77,23 @@ fn cpu_model(info: &str) -> String {
     known.map_or_else(String::new, |(_, value)| value.to_owned())
 }
 
-fn uname() -> Value {
+fn uname() -> String {
     let name = rustix::system::uname();
-    let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
-    json!({
-        "kernel.name": text(name.sysname()),
-        "kernel.release": text(name.release()),
-        "kernel.version": text(name.version()),
-        "machine": text(name.machine()),
-        "node.name": text(name.nodename()),
-    })
+    object(&[
+        ("kernel.name", text(&name.sysname().to_string_lossy())),
+        ("kernel.release", text(&name.release().to_string_lossy())),
+        ("kernel.version", text(&name.version().to_string_lossy())),
+        ("node.name", text(&name.nodename().to_string_lossy())),
+        ("machine", text(&name.machine().to_string_lossy())),
+    ])
 }
 
 /// `<interface>.ipv4`, `.ipv6`, `.mac`, each with all addresses.
-fn interfaces() -> Value {
-    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+fn interfaces() -> String {
+    let mut found: Vec<(String, Vec<String>)> = Vec::new();
     for interface in getifaddrs().into_iter().flatten() {
         let Some(address) = interface.address else { continue };
-        let (family, text) = if let Some(address) = address.as_sockaddr_in() {
+        let (family, address) = if let Some(address) = address.as_sockaddr_in() {
             ("ipv4", address.ip().to_string())
         } else if let Some(address) = address.as_sockaddr_in6() {
             ("ipv6", address.ip().to_string())
@@ -106,48 +105,60 @@ fn interfaces() -> Value {
             };
             ("mac", mac.map(|byte| format!("{byte:02x}")).join(":"))
         };
-        found.entry(format!("{}.{family}", interface.interface_name)).or_default().push(text);
+        let name = format!("{}.{family}", interface.interface_name);
+        match found.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, addresses)) => addresses.push(text(&address)),
+            None => found.push((name, vec![text(&address)])),
+        }
     }
-    json!(found)
+    let members: Vec<_> = found.iter().map(|(name, addresses)| (name.as_str(), array(addresses))).collect();
+    object(&members)
+}
+
+fn numbers(members: &[(&str, u64)]) -> String {
+    let members: Vec<_> = members.iter().map(|(key, number)| (*key, number.to_string())).collect();
+    object(&members)
 }
 
 /// In bytes: `reserved` is free, and root's alone.
-fn storage(root: &Path) -> Value {
+fn storage(root: &Path) -> String {
     match rustix::fs::statvfs(root) {
-        Ok(disk) => json!({
-            "total": disk.f_blocks * disk.f_frsize,
-            "free": disk.f_bfree * disk.f_frsize,
-            "reserved": disk.f_bfree.saturating_sub(disk.f_bavail) * disk.f_frsize,
-            "real_free": disk.f_bavail * disk.f_frsize,
-        }),
-        Err(error) => json!({ "error": error.to_string() }),
+        Ok(disk) => numbers(&[
+            ("total", disk.f_blocks * disk.f_frsize),
+            ("free", disk.f_bfree * disk.f_frsize),
+            ("reserved", disk.f_bfree.saturating_sub(disk.f_bavail) * disk.f_frsize),
+            ("real_free", disk.f_bavail * disk.f_frsize),
+        ]),
+        Err(error) => object(&[("error", text(&error.to_string()))]),
     }
 }
 
 /// The kernel's own words, and its own units.
-fn sysinfo() -> Value {
+#[allow(clippy::useless_conversion, clippy::cast_sign_loss, reason = "their width is the architecture's own")]
+fn sysinfo() -> String {
     let info = rustix::system::sysinfo();
-    json!({
-        "uptime": info.uptime,
-        "loads.0": info.loads[0],
-        "loads.1": info.loads[1],
-        "loads.2": info.loads[2],
-        "totalram": info.totalram,
-        "freeram": info.freeram,
-        "sharedram": info.sharedram,
-        "bufferram": info.bufferram,
-        "totalswap": info.totalswap,
-        "freeswap": info.freeswap,
-        "procs": info.procs,
-        "totalhigh": info.totalhigh,
-        "freehigh": info.freehigh,
-        "mem_unit": info.mem_unit,
-    })
+    numbers(&[
+        ("uptime", info.uptime as u64),
+        ("loads.0", info.loads[0].into()),
+        ("loads.1", info.loads[1].into()),
+        ("loads.2", info.loads[2].into()),
+        ("totalram", info.totalram.into()),
+        ("freeram", info.freeram.into()),
+        ("sharedram", info.sharedram.into()),
+        ("bufferram", info.bufferram.into()),
+        ("totalswap", info.totalswap.into()),
+        ("freeswap", info.freeswap.into()),
+        ("procs", info.procs.into()),
+        ("totalhigh", info.totalhigh.into()),
+        ("freehigh", info.freehigh.into()),
+        ("mem_unit", info.mem_unit.into()),
+    ])
 }
 
-fn time() -> Value {
+fn time() -> String {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    json!({ "timeval": { "tv_sec": since.as_secs(), "tv_usec": since.subsec_micros() } })
+    let time = numbers(&[("tv_sec", since.as_secs()), ("tv_usec", since.subsec_micros().into())]);
+    object(&[("timeval", time)])
 }
 
 #[cfg(test)]
@@ -167,7 +178,7 @@ mod tests {
 
     #[test]
     fn this_machine_has_a_loopback_without_a_hardware_address() {
-        let found = interfaces();
+        let found: serde_json::Value = serde_json::from_str(&interfaces()).unwrap();
         assert_eq!(found["lo.ipv4"][0], "127.0.0.1", "{found}");
         assert!(found.get("lo.mac").is_none(), "{found}");
     }
