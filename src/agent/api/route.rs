@@ -2,6 +2,9 @@
 
 use hyper::Method;
 
+use super::drivers::Change;
+use crate::store::Meta;
+
 /// Where the device endpoint's paths begin.
 pub(super) const DEVICE: &str = "/cgi-bin/pvr";
 /// Longest piece of a path that an error repeats: clients read answers of up to 8191 bytes.
@@ -27,11 +30,20 @@ pub(super) enum Segment {
 pub(super) enum Endpoint {
     BuildInfo,
     Commands,
+    Config,
+    Config2,
     Container(Segment),
     Containers,
+    Daemon,
+    Daemons,
+    /// One driver, or all.
+    DriverChange(Option<Segment>, Change),
+    Drivers,
     Events,
     Groups,
     Logs(Segment),
+    Meta(Meta),
+    MetaKey(Meta, Segment),
     Object(Segment),
     Objects,
     Plan,
@@ -43,6 +55,7 @@ pub(super) enum Endpoint {
     Steps,
     StorageGc,
     Unknown,
+    XconnectGraph,
 }
 
 /// What a path of the device endpoint is about.
@@ -80,6 +93,7 @@ pub(super) enum Verb {
     Get,
     Put,
     Post,
+    Delete,
     Other,
 }
 
@@ -89,6 +103,7 @@ impl Verb {
             Method::GET => Verb::Get,
             Method::PUT => Verb::Put,
             Method::POST => Verb::Post,
+            Method::DELETE => Verb::Delete,
             _ => Verb::Other,
         }
     }
@@ -109,8 +124,20 @@ impl Endpoint {
         match (first.as_str(), rest) {
             ("buildinfo", []) => Endpoint::BuildInfo,
             ("commands", []) => Endpoint::Commands,
+            ("config", []) => Endpoint::Config,
+            ("config2", []) => Endpoint::Config2,
             ("containers", []) => Endpoint::Containers,
             ("containers", [name]) => Endpoint::Container(name.clone()),
+            ("daemons", []) => Endpoint::Daemons,
+            ("daemons", [_]) => Endpoint::Daemon,
+            ("device-meta", []) => Endpoint::Meta(Meta::Device),
+            ("device-meta", [key]) => Endpoint::MetaKey(Meta::Device, key.clone()),
+            ("drivers", []) => Endpoint::Drivers,
+            ("drivers", [rest @ .., Segment::Name(change)]) => match (rest, Change::parse(change)) {
+                ([], Some(change)) => Endpoint::DriverChange(None, change),
+                ([name], Some(change)) => Endpoint::DriverChange(Some(name.clone()), change),
+                (_, _) => Endpoint::Unknown,
+            },
             ("events", []) => Endpoint::Events,
             ("groups", []) => Endpoint::Groups,
             ("logs", [name]) => Endpoint::Logs(name.clone()),
@@ -122,6 +149,9 @@ impl Endpoint {
             ("steps", []) => Endpoint::Steps,
             ("steps", rest) => Endpoint::of_step(rest),
             ("storage", [Segment::Name(gc)]) if gc == "gc" => Endpoint::StorageGc,
+            ("user-meta", []) => Endpoint::Meta(Meta::User),
+            ("user-meta", [key]) => Endpoint::MetaKey(Meta::User, key.clone()),
+            ("xconnect-graph", []) => Endpoint::XconnectGraph,
             _ => Endpoint::Unknown,
         }
     }

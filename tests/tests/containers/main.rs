@@ -13,5 +13,6 @@ mod revision;
 
 mod crashes;
 mod hostile;
+mod metadata;
 mod updates;
 mod walk;

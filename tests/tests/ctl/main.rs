@@ -3,10 +3,12 @@
 
 mod authoring;
 mod command_line;
+mod config;
 #[expect(dead_code, reason = "shared with the tests of the API, which use more of it")]
 #[path = "../api/device.rs"]
 mod device;
 mod goalctl;
+mod meta;
 mod operator;
 mod payload;
 mod remote;

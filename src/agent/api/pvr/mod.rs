@@ -200,7 +200,7 @@ impl DeviceEndpoint {
         let what = match verb {
             Verb::Get => Some(Use::Get),
             Verb::Put => number("size").map(Use::Put),
-            Verb::Post | Verb::Other => return answer::wrong_method(),
+            Verb::Post | Verb::Delete | Verb::Other => return answer::wrong_method(),
         };
         let seal = route::query_value(query, "seal").and_then(|seal| seal.parse::<Digest>().ok());
         let ours = match (objects::digest_of(name), what, number("until"), seal) {
