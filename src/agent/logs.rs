@@ -5,7 +5,7 @@
 //!                     stamps, drops a flood                       rotates, drops when        console.log.1 …
 //!                                                                 the disk is full                  │
 //!                     wakes the capture ◄───────────── LogReader (one per follower) ◄───────────────┘
-//! container ──pv-ctrl-log, /dev/log──► sockets (a task) ──same channel──► same writer, same files
+//! container ──pv-ctrl-log, /dev/log──► sockets (read when ready) ──same channel──► same writer, same files
 //! ```
 //!
 //! A container never waits for the disk, nor does the loop: what the writer cannot take is dropped, counted, and said in a
@@ -36,6 +36,7 @@ pub use self::sockets::{Listening, LogSockets};
 pub use self::stamp::{stamp, unstamp};
 pub use crate::config::LogLimits;
 
+use self::sockets::Ears;
 use self::writer::{Files, Message, Shape};
 use crate::store::Store;
 
@@ -51,6 +52,8 @@ pub struct Logs {
     limits: LogLimits,
     sources: Mutex<HashMap<ContainerName, Arc<Source>>>,
     buffer: Mutex<Box<[u8]>>,
+    /// None before the first container's sockets.
+    ears: Mutex<Option<Arc<Ears>>>,
     to_writer: SyncSender<Message>,
 }
 
@@ -84,7 +87,14 @@ impl Logs {
             .stack_size(128 * 1024)
             .spawn(move || writer::run(&folder, limits, &messages))?;
         let buffer = Mutex::new(vec![0; CHUNK].into());
-        Ok(Arc::new(Logs { store, limits, sources: Mutex::default(), buffer, to_writer }))
+        Ok(Arc::new(Logs {
+            store,
+            limits,
+            sources: Mutex::default(),
+            buffer,
+            ears: Mutex::default(),
+            to_writer,
+        }))
     }
 
     /// Captures what comes out of `output` (the read end of a pipe, or a terminal's master) until all its writers are gone.
@@ -111,7 +121,15 @@ impl Logs {
     ) -> std::io::Result<Listening> {
         let source = self.source(container);
         let folder = format!("logs/{revision}/{container}").into();
-        sockets::listen(Arc::clone(self), source, folder, sockets)
+        self.ears()?.listen(Arc::clone(self), source, folder, sockets)
+    }
+
+    fn ears(&self) -> std::io::Result<Arc<Ears>> {
+        let mut ears = self.ears.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ears) = &*ears {
+            return Ok(Arc::clone(ears));
+        }
+        Ok(Arc::clone(ears.insert(Ears::open()?)))
     }
 
     /// Gives bytes to the writer, which is not waited for; returns how many it could not take.

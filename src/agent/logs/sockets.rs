@@ -1,18 +1,25 @@
 //! What a container says over its log sockets: `pv-ctrl-log`, a stream, with `/dev/log`, datagrams.
 //!
-//! One task for each life of a container, and one for each of its connections, none of which holds a buffer while nothing is
-//! half said. What a flood costs is a bounded share of the loop, and the one who makes it.
+//! ```text
+//! sockets of all containers ──► one epoll ──► one task ──► a task for what is ready: letters, callers ──► listens again
+//!                                                            └──► a task for each connection, to its end
+//! ```
+//!
+//! A container that says nothing has its two descriptors here, and a few words about it: no task, no buffer. What a flood costs
+//! is a bounded share of the loop, and the one who makes it.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SocketFlags, accept_with, recv};
-use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
-use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
 use super::capture::{REST, TELL, line_stamp, since_boot};
@@ -27,8 +34,8 @@ use crate::inputs::descriptor::awaited;
 const CONNECTIONS: usize = 32;
 /// Datagrams that are read in one go: as many as the kernel lets wait, several times over.
 const AT_ONCE: usize = 64;
-/// Bytes that are still read of each socket when the container has ended.
-const LAST_WORDS: usize = 64 * 1024;
+/// Sockets that are looked at in one go.
+const EVENTS: usize = 32;
 /// After a read that completed no message: whoever sends by the byte is heard by the handful.
 const HALF_SAID: Duration = Duration::from_millis(20);
 /// How long the end of a message may be missing before it counts as said.
@@ -43,17 +50,48 @@ pub struct LogSockets {
     pub datagrams: OwnedFd,
 }
 
-/// Dropped when the life is over.
+/// One life's sockets. Dropped when the life is over: what is waiting in them is read then.
 #[derive(Debug)]
-pub struct Listening(#[expect(dead_code, reason = "its end is what is listened for")] watch::Sender<()>);
+pub struct Listening {
+    ears: Arc<Ears>,
+    ear: Arc<Ear>,
+}
+
+/// The sockets of all containers that nobody reads right now.
+#[derive(Debug)]
+pub(super) struct Ears {
+    epoll: AsyncFd<OwnedFd>,
+    by_key: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    last: u64,
+    ears: HashMap<u64, Arc<Ear>>,
+}
 
 /// What all sockets of one life share.
+#[derive(Debug)]
 struct Ear {
+    key: u64,
+    sockets: LogSockets,
     logs: Arc<Logs>,
     source: Arc<Source>,
     folder: Arc<str>,
     lines: Mutex<Lines>,
-    flooded: Notify,
+    /// Connections that are read.
+    open: AtomicUsize,
+    /// Somebody waits to tell what was dropped.
+    telling: AtomicBool,
+    /// The life is over.
+    over: AtomicBool,
+}
+
+/// One of the two sockets, as epoll's data has it beside the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Stream = 0,
+    Datagrams = 1,
 }
 
 /// How a read went.
@@ -69,165 +107,189 @@ enum Heard {
     End,
 }
 
-pub(super) fn listen(
-    logs: Arc<Logs>,
-    source: Arc<Source>,
-    folder: Arc<str>,
-    sockets: LogSockets,
-) -> io::Result<Listening> {
-    let lines = Mutex::new(Lines::new(logs.limits.rate));
-    let (stream, datagrams) = (awaited(sockets.stream)?, awaited(sockets.datagrams)?);
-    let ear = Arc::new(Ear { logs, source, folder, lines, flooded: Notify::new() });
-    let (life, ended) = watch::channel(());
-    tokio::spawn(async move {
-        tokio::join!(connections(&ear, stream, ended.clone()), letters(&ear, datagrams, ended));
-        ear.end();
-    });
-    Ok(Listening(life))
-}
-
-/// Whether a wait was ended by the container's end.
-async fn until_end<T>(ended: &mut watch::Receiver<()>, wait: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        biased;
-        _ = ended.changed() => None,
-        waited = wait => Some(waited),
-    }
-}
-
-/// A rest that the end of the container cuts short.
-async fn rest(ended: &mut watch::Receiver<()>, length: Duration) {
-    let _ = timeout(length, ended.changed()).await;
-}
-
-/// Reads datagrams, each of which is a message; tells what all of the container's sockets dropped.
-async fn letters(ear: &Arc<Ear>, socket: AsyncFd<OwnedFd>, mut ended: watch::Receiver<()>) {
-    while let Some(ready) = until_end(&mut ended, ear.letter_or_quiet(&socket)).await {
-        match ready {
-            Waited::For(mut ready) => {
-                let (heard, letters) = ear.read_letters(&socket, AT_ONCE);
-                if letters == Letters::NoMore {
-                    ready.clear_ready();
-                }
-                if heard == Heard::TooMuch {
-                    rest(&mut ended, REST).await;
-                }
-            }
-            Waited::Flooded => {}
-            Waited::Quiet => ear.tell(),
-            Waited::InVain => return,
-        }
-    }
-    ear.read_letters(&socket, LAST_WORDS / 1024);
-}
-
-/// What a wait for a letter came to.
-enum Waited<'a> {
-    For(AsyncFdReadyGuard<'a, OwnedFd>),
-    /// Another socket of the container has dropped something.
-    Flooded,
-    /// Nothing came since something was dropped.
-    Quiet,
-    /// The runtime is ending.
-    InVain,
-}
-
+/// Whether letters are still waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Letters {
     MayBeMore,
     NoMore,
 }
 
-/// Accepts connections until the container has ended, then whoever is still waiting.
-async fn connections(ear: &Arc<Ear>, socket: AsyncFd<OwnedFd>, mut ended: watch::Receiver<()>) {
-    let mut open = JoinSet::new();
-    while let Some(ready) = until_end(&mut ended, socket.readable()).await {
-        let Ok(mut ready) = ready else { break };
-        while open.try_join_next().is_some() {}
-        match accept(&socket) {
-            Ok(Some(connection)) if open.len() < CONNECTIONS => {
-                open.spawn(connection_of(Arc::clone(ear), connection, ended.clone()));
+impl Ears {
+    /// With a task that spreads the work.
+    pub(super) fn open() -> io::Result<Arc<Ears>> {
+        let epoll = awaited(epoll::create(epoll::CreateFlags::CLOEXEC)?)?;
+        let ears = Arc::new(Ears { epoll, by_key: Mutex::default() });
+        tokio::spawn(spread(Arc::clone(&ears)));
+        Ok(ears)
+    }
+
+    /// Listens to one life of a container.
+    pub(super) fn listen(
+        self: &Arc<Self>,
+        logs: Arc<Logs>,
+        source: Arc<Source>,
+        folder: Arc<str>,
+        sockets: LogSockets,
+    ) -> io::Result<Listening> {
+        let lines = Mutex::new(Lines::new(logs.limits.rate));
+        let mut known = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        known.last += 1;
+        let (key, open) = (known.last, AtomicUsize::new(0));
+        let (telling, over) = (AtomicBool::new(false), AtomicBool::new(false));
+        let ear = Arc::new(Ear { key, sockets, logs, source, folder, lines, open, telling, over });
+        known.ears.insert(key, Arc::clone(&ear));
+        drop(known);
+        let listening = Listening { ears: Arc::clone(self), ear };
+        for which in [Which::Stream, Which::Datagrams] {
+            let (socket, data) = listening.ear.socket(which);
+            epoll::add(self.epoll.get_ref(), socket, data, once())?;
+        }
+        Ok(listening)
+    }
+
+    fn listen_again(&self, ear: &Ear, which: Which) {
+        let (socket, data) = ear.socket(which);
+        if let Err(errno) = epoll::modify(self.epoll.get_ref(), socket, data, once()) {
+            log::error!("op=listen-again error={errno:?}");
+        }
+    }
+
+    /// Who has something to say; none if nobody has any more.
+    fn ready(&self) -> Option<Vec<(Arc<Ear>, Which)>> {
+        let mut events = Vec::with_capacity(EVENTS);
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        if epoll::wait(self.epoll.get_ref(), spare_capacity(&mut events), Some(&at_once)).is_err() {
+            return None;
+        }
+        if events.is_empty() {
+            return None;
+        }
+        let known = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        let who = events.iter().filter_map(|event| {
+            let data = event.data.u64();
+            let which = if data & 1 == Which::Stream as u64 { Which::Stream } else { Which::Datagrams };
+            Some((Arc::clone(known.ears.get(&(data >> 1))?), which))
+        });
+        Some(who.collect())
+    }
+}
+
+/// One event, then none until it is asked for again: a socket has one reader at a time.
+fn once() -> epoll::EventFlags {
+    epoll::EventFlags::IN | epoll::EventFlags::ONESHOT
+}
+
+async fn spread(ears: Arc<Ears>) {
+    while let Ok(mut ready) = ears.epoll.readable().await {
+        let Some(who) = ears.ready() else {
+            ready.clear_ready();
+            continue;
+        };
+        drop(ready);
+        for (ear, which) in who {
+            match which {
+                Which::Stream => drop(tokio::spawn(callers(Arc::clone(&ears), ear))),
+                Which::Datagrams => drop(tokio::spawn(letters(Arc::clone(&ears), ear))),
             }
-            Ok(Some(_)) => {}
-            Ok(None) => ready.clear_ready(),
-            // No descriptor is left: who waits in the backlog would wake this loop again at once.
+        }
+    }
+}
+
+async fn pause(length: Duration) {
+    let _ = timeout(length, std::future::pending::<()>()).await;
+}
+
+/// Reads datagrams, each of which is a message, until none is left.
+async fn letters(ears: Arc<Ears>, ear: Arc<Ear>) {
+    loop {
+        match ear.read_letters() {
+            (Heard::TooMuch, _) => pause(REST).await,
+            (_, Letters::MayBeMore) => tokio::task::yield_now().await,
+            (_, Letters::NoMore) => break,
+        }
+    }
+    ears.listen_again(&ear, Which::Datagrams);
+}
+
+/// Accepts whoever waits.
+async fn callers(ears: Arc<Ears>, ear: Arc<Ear>) {
+    loop {
+        match ear.accept() {
+            Ok(Letters::MayBeMore) => pause(REST).await,
+            Ok(Letters::NoMore) => break,
+            // No descriptor is left: who waits in the backlog would wake us again at once.
             Err(error) => {
                 log::warn!("accept on a log socket: {error}");
-                rest(&mut ended, TELL).await;
+                pause(TELL).await;
             }
         }
     }
-    while let Ok(Some(connection)) = accept(&socket) {
-        if open.len() >= CONNECTIONS {
-            break;
-        }
-        open.spawn(connection_of(Arc::clone(ear), connection, ended.clone()));
-    }
-    while open.join_next().await.is_some() {}
+    ears.listen_again(&ear, Which::Stream);
 }
 
-fn accept(socket: &AsyncFd<OwnedFd>) -> io::Result<Option<AsyncFd<OwnedFd>>> {
-    match accept_with(socket.get_ref(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-        Ok(connection) => awaited(connection).map(Some),
-        Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => Ok(None),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
-async fn connection_of(ear: Arc<Ear>, socket: AsyncFd<OwnedFd>, mut ended: watch::Receiver<()>) {
+/// Reads a connection to its end, which comes at the latest when its container has ended.
+async fn connection(ear: Arc<Ear>, socket: AsyncFd<OwnedFd>) {
     let mut half = Vec::new();
     loop {
-        let read = async {
-            if half.is_empty() {
-                Some(ear.read(&socket, &mut half).await)
-            } else {
-                timeout(UNENDED, ear.read(&socket, &mut half)).await.ok()
-            }
+        let heard = if half.is_empty() {
+            Some(ear.read(&socket, &mut half).await)
+        } else {
+            timeout(UNENDED, ear.read(&socket, &mut half)).await.ok()
         };
-        match until_end(&mut ended, read).await {
-            Some(Some(Heard::Message)) => {}
-            Some(Some(Heard::TooMuch)) => rest(&mut ended, REST).await,
-            Some(Some(Heard::Part)) => rest(&mut ended, HALF_SAID).await,
-            Some(None) => {
-                ear.take_in(&mut half, &[], Rest::Nothing);
-            }
-            Some(Some(Heard::End)) => break,
-            None => {
-                ear.read_last(&socket, &mut half);
-                break;
-            }
+        match heard {
+            Some(Heard::Message) => {}
+            Some(Heard::TooMuch) => pause(REST).await,
+            Some(Heard::Part) => pause(HALF_SAID).await,
+            Some(Heard::End) => break,
+            None => _ = ear.take_in(&mut half, &[], Rest::Nothing),
         }
     }
     ear.take_in(&mut half, &[], Rest::Nothing);
+    ear.open.fetch_sub(1, Ordering::Relaxed);
+    if ear.over.load(Ordering::Relaxed) {
+        ear.logs.close(&ear.source);
+    }
+}
+
+/// Says what was dropped, once it is time to.
+async fn tell(ear: Arc<Ear>) {
+    while ear.lines().dropped() > 0 {
+        pause(TELL).await;
+        let mut out = Vec::new();
+        ear.lines().tell_dropped(since_boot(), &line_stamp(), &mut out);
+        ear.pass(out);
+    }
+    ear.telling.store(false, Ordering::Relaxed);
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let (ear, known) = (&self.ear, &self.ears.by_key);
+        known.lock().unwrap_or_else(PoisonError::into_inner).ears.remove(&ear.key);
+        ear.over.store(true, Ordering::Relaxed);
+        ear.read_letters();
+        // Who cannot be heard any more has nobody to be told.
+        let _ = ear.accept();
+        ear.end();
+    }
 }
 
 impl Ear {
-    async fn letter_or_quiet<'a>(&self, socket: &'a AsyncFd<OwnedFd>) -> Waited<'a> {
-        let is_told = self.lines().dropped() == 0;
-        let letter = async { socket.readable().await.map_or(Waited::InVain, Waited::For) };
-        if is_told {
-            return tokio::select! {
-                letter = letter => letter,
-                () = self.flooded.notified() => Waited::Flooded,
-            };
-        }
-        timeout(TELL, letter).await.unwrap_or(Waited::Quiet)
+    fn socket(&self, which: Which) -> (&OwnedFd, epoll::EventData) {
+        let socket = match which {
+            Which::Stream => &self.sockets.stream,
+            Which::Datagrams => &self.sockets.datagrams,
+        };
+        (socket, epoll::EventData::new_u64(self.key << 1 | which as u64))
     }
 
-    /// Says what was dropped, if it is time to.
-    fn tell(&self) {
-        let mut out = Vec::new();
-        self.lines().tell_dropped(since_boot(), &line_stamp(), &mut out);
-        self.pass(out);
-    }
-
-    /// Reads at most `most` letters, as long as there are any.
-    fn read_letters(&self, socket: &AsyncFd<OwnedFd>, most: usize) -> (Heard, Letters) {
+    /// Reads letters, as many as are read in one go.
+    fn read_letters(self: &Arc<Self>) -> (Heard, Letters) {
         let mut said = Vec::new();
         let mut letters = Letters::MayBeMore;
         let mut buffer = self.logs.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        for _ in 0..most {
-            match recv(socket.get_ref(), &mut **buffer, RecvFlags::TRUNC | RecvFlags::DONTWAIT) {
+        for _ in 0..AT_ONCE {
+            match recv(&self.sockets.datagrams, &mut **buffer, RecvFlags::TRUNC | RecvFlags::DONTWAIT) {
                 Ok((read, length)) => {
                     said.extend(message::line(&buffer[..read]));
                     if length > read {
@@ -246,12 +308,31 @@ impl Ear {
         (self.say(&said), letters)
     }
 
+    /// Accepts connections, as many as may be open at once.
+    fn accept(self: &Arc<Self>) -> io::Result<Letters> {
+        for _ in 0..CONNECTIONS {
+            match accept_with(&self.sockets.stream, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Ok(accepted) if self.open.load(Ordering::Relaxed) < CONNECTIONS => {
+                    let accepted = awaited(accepted)?;
+                    self.open.fetch_add(1, Ordering::Relaxed);
+                    tokio::spawn(connection(Arc::clone(self), accepted));
+                }
+                Ok(_) | Err(Errno::CONNABORTED | Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(Letters::NoMore),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(Letters::MayBeMore)
+    }
+
     /// Waits for bytes of a connection, and takes them in. Cancel-safe: what was read was taken in.
-    async fn read(&self, socket: &AsyncFd<OwnedFd>, half: &mut Vec<u8>) -> Heard {
+    async fn read(self: &Arc<Self>, socket: &AsyncFd<OwnedFd>, half: &mut Vec<u8>) -> Heard {
         loop {
             let Ok(mut ready) = socket.readable().await else { return Heard::End };
-            match self.read_now(socket, half) {
-                Ok(heard) => return heard,
+            let mut buffer = self.logs.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+            match rustix::io::read(socket.get_ref(), &mut **buffer) {
+                Ok(0) => return Heard::End,
+                Ok(length) => return self.take_in(half, &buffer[..length], Rest::ToCome),
                 Err(Errno::AGAIN) => ready.clear_ready(),
                 Err(Errno::INTR) => {}
                 Err(_) => return Heard::End,
@@ -259,23 +340,8 @@ impl Ear {
         }
     }
 
-    fn read_now(&self, socket: &AsyncFd<OwnedFd>, half: &mut Vec<u8>) -> Result<Heard, Errno> {
-        let mut buffer = self.logs.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        let length = rustix::io::read(socket.get_ref(), &mut **buffer)?;
-        if length == 0 { Ok(Heard::End) } else { Ok(self.take_in(half, &buffer[..length], Rest::ToCome)) }
-    }
-
-    /// What a container said before it ended.
-    fn read_last(&self, socket: &AsyncFd<OwnedFd>, half: &mut Vec<u8>) {
-        for _ in 0..LAST_WORDS / 1024 {
-            if !matches!(self.read_now(socket, half), Ok(Heard::Message | Heard::TooMuch | Heard::Part)) {
-                return;
-            }
-        }
-    }
-
     /// Cuts what was half said, with what came now, into messages.
-    fn take_in(&self, half: &mut Vec<u8>, new: &[u8], rest: Rest) -> Heard {
+    fn take_in(self: &Arc<Self>, half: &mut Vec<u8>, new: &[u8], rest: Rest) -> Heard {
         let joined;
         let mut bytes = if half.is_empty() {
             new
@@ -293,7 +359,7 @@ impl Ear {
         self.say(&said)
     }
 
-    fn say(&self, said: &[u8]) -> Heard {
+    fn say(self: &Arc<Self>, said: &[u8]) -> Heard {
         if said.is_empty() {
             return Heard::Part;
         }
@@ -301,15 +367,16 @@ impl Ear {
         let mut lines = self.lines();
         let dropped = lines.dropped();
         lines.cut(said, since_boot(), &line_stamp(), &mut out);
-        let is_too_much = lines.dropped() > dropped;
         drop(lines);
         self.pass(out);
-        if is_too_much {
-            self.flooded.notify_one();
-            Heard::TooMuch
-        } else {
-            Heard::Message
+        // Beyond its rate, or beyond what the writer could take.
+        if self.lines().dropped() <= dropped {
+            return Heard::Message;
         }
+        if !self.telling.swap(true, Ordering::Relaxed) {
+            tokio::spawn(tell(Arc::clone(self)));
+        }
+        Heard::TooMuch
     }
 
     fn pass(&self, out: Vec<u8>) {
