@@ -158,7 +158,7 @@ mod tests {
             b"<13>Nov 25 08:00:00 app[1]: up\n",
             b"12 <165>1 - - a - - -",
             b"{\"message\":\"x\"}",
-            b"\0\0\0\0\x07\0\0\01\0a\0b\0c",
+            b"\0\0\0\0\x07\0\0\x001\0a\0b\0c",
             b"level=INFO message=\"x y\"\n",
         ];
         let mut below = |limit: usize| {
