@@ -8,4 +8,7 @@ mod command_line;
 mod device;
 mod goalctl;
 mod operator;
+mod packages;
 mod payload;
+mod transactions;
+mod uploads;
