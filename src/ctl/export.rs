@@ -29,12 +29,20 @@ enum Source<'a> {
     Bundle(Box<Bundle>),
 }
 
+/// A revision as it is packed.
+struct Revision<'a> {
+    source: Source<'a>,
+    state: Vec<u8>,
+    sizes: BTreeMap<Digest, u64>,
+}
+
 pub(crate) async fn export(client: &Client, output: &Output, from: &str, file: &Path) -> Result<(), Failed> {
-    let (source, state, sizes) = match Step::parse(from) {
-        Ok(step) => {
-            let state = client.get(&format!("/steps/{}", step.as_str())).await?;
-            (Source::Device(client), state, sizes_on_device(client).await?)
-        }
+    let Revision { source, state, sizes } = match Step::parse(from) {
+        Ok(step) => Revision {
+            source: Source::Device(client),
+            state: client.get(&format!("/steps/{}", step.as_str())).await?,
+            sizes: sizes_on_device(client).await?,
+        },
         Err(no_name) if !Path::new(from).exists() => return Err(no_name),
         Err(_) => open(Path::new(from))?,
     };
@@ -47,25 +55,25 @@ pub(crate) async fn export(client: &Client, output: &Output, from: &str, file: &
         };
         objects.insert(digest, *size);
     }
+    let bytes = objects.values().sum();
     let mut tarball = Tarball::begin(file)?;
     tarball.state(&state)?;
-    let mut meter = Meter::new(objects.values().sum());
+    let mut meter = Meter::new(bytes);
     let packed = pack(&source, &objects, &mut tarball, &mut meter).await;
     meter.clear();
     packed?;
     tarball.finish()?;
-    let bytes: u64 = objects.values().sum();
     output.line(&format!("{}: {from}, {} objects ({bytes} bytes)", file.display(), objects.len()))
 }
 
-fn open<'a>(path: &Path) -> Result<(Source<'a>, Vec<u8>, BTreeMap<Digest, u64>), Failed> {
+fn open<'a>(path: &Path) -> Result<Revision<'a>, Failed> {
     let bundle = Bundle::open(path)?;
     if bundle.is_package() {
         return Err(Failed::Usage { text: format!("{} is a package already", path.display()) });
     }
     check::refuse_wrong(path, &bundle)?;
     let (state, sizes) = (bundle.state.clone(), bundle.sizes());
-    Ok((Source::Bundle(Box::new(bundle)), state, sizes))
+    Ok(Revision { source: Source::Bundle(Box::new(bundle)), state, sizes })
 }
 
 async fn sizes_on_device(client: &Client) -> Result<BTreeMap<Digest, u64>, Failed> {

@@ -46,33 +46,36 @@ impl Keys {
 
     /// As a transaction keeps it.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        written(self.values.iter().collect())
+        written(self.values())
     }
 
     /// The state with the package over it: each part that the package has anything of is the package's alone.
     pub(crate) fn with(&self, package: &Keys) -> Vec<u8> {
         let parts: BTreeSet<&str> = package.values.keys().map(|key| part_of(key)).collect();
         let gives_way = |key: &str| parts.iter().any(|part| self.parts.gives_way(&package.parts, part, key));
-        let stays = self.values.iter().filter(|(key, _)| !gives_way(key));
-        written(stays.chain(&package.values).collect())
+        let stays = self.values().into_iter().filter(|(key, _)| !gives_way(key));
+        written(stays.chain(package.values()).collect())
     }
 
     /// The state without what the part owns.
     pub(crate) fn without(&self, part: &str) -> Vec<u8> {
-        written(self.values.iter().filter(|(key, _)| !self.parts.owns(part, key)).collect())
+        written(self.values().into_iter().filter(|(key, _)| !self.parts.owns(part, key)).collect())
+    }
+
+    fn values(&self) -> BTreeMap<&str, &RawValue> {
+        self.values.iter().map(|(key, value)| (key.as_str(), &**value)).collect()
     }
 }
 
 /// `#spec` first, then sorted.
-fn written(mut values: BTreeMap<&String, &Box<RawValue>>) -> Vec<u8> {
-    let spec = "#spec".to_owned();
-    let first = values.remove_entry(&spec);
+fn written(mut values: BTreeMap<&str, &RawValue>) -> Vec<u8> {
+    let first = values.remove_entry("#spec");
     let mut text = String::from("{");
     for (key, value) in first.into_iter().chain(values) {
         if text.len() > 1 {
             text.push(',');
         }
-        text.push_str(&serde_json::Value::from(key.as_str()).to_string());
+        text.push_str(&serde_json::Value::from(key).to_string());
         text.push(':');
         text.push_str(value.get());
     }

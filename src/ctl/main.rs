@@ -46,8 +46,8 @@ use crate::output::Output;
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
     if words.next().is_some_and(|name| Path::new(&name).file_name().is_some_and(|name| name == "pvtx")) {
-        let words = words.map(|word| word.to_string_lossy().into_owned()).collect();
-        return ExitCode::from(pvtx::main(words));
+        let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+        return ExitCode::from(pvtx::main(&words));
     }
     let cli = Cli::parse();
     let output = Output::new(cli.color);

@@ -34,7 +34,7 @@ Environment: PVTXDIR (default: /var/cache/pvtx as root, else ~/.local/share/pvtx
 /// What was asked, or why it cannot be: the command as errors name it, the text, the exit code.
 type Asked = Result<(&'static str, Tx), (&'static str, String, u8)>;
 
-pub(crate) fn main(words: Vec<String>) -> u8 {
+pub(crate) fn main(words: &[String]) -> u8 {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let output = Output::new(When::Never);
     let (code, help) = match words.first() {

@@ -12,7 +12,7 @@ use tar::{EntryType, Header};
 use crate::failed::Failed;
 use crate::whole::{Whole, unwritable};
 
-const BLOCK: u64 = 512;
+const BLOCK: usize = 512;
 
 /// A package being written. Until it is finished there is no file of its name.
 pub(crate) struct Tarball {
@@ -22,7 +22,7 @@ pub(crate) struct Tarball {
 
 enum Packed {
     Plain(Whole),
-    Gzip(GzEncoder<Whole>),
+    Gzip(Box<GzEncoder<Whole>>),
 }
 
 /// One object on its way into a package.
@@ -40,7 +40,7 @@ impl Tarball {
         let whole = Whole::begin(place)?;
         let gzip = place.extension().is_some_and(|extension| extension == "gz" || extension == "tgz");
         let packed = if gzip {
-            Packed::Gzip(GzEncoder::new(whole, Compression::default()))
+            Packed::Gzip(Box::new(GzEncoder::new(whole, Compression::default())))
         } else {
             Packed::Plain(whole)
         };
@@ -60,7 +60,7 @@ impl Tarball {
 
     /// The end mark, then the name.
     pub(crate) fn finish(mut self) -> Result<(), Failed> {
-        self.bytes(&[0; 2 * BLOCK as usize])?;
+        self.bytes(&[0; 2 * BLOCK])?;
         let name = self.name;
         match self.packed {
             Packed::Plain(whole) => whole.finish(),
@@ -92,9 +92,10 @@ impl Tarball {
         written.map_err(|cause| unwritable(Path::new(&self.name), &cause))
     }
 
+    /// A member begins at a block.
     fn pad(&mut self, size: u64) -> Result<(), Failed> {
-        let beyond = size % BLOCK;
-        if beyond == 0 { Ok(()) } else { self.bytes(&[0; BLOCK as usize][..(BLOCK - beyond) as usize]) }
+        let beyond = usize::try_from(size % BLOCK as u64).unwrap_or(0);
+        if beyond == 0 { Ok(()) } else { self.bytes(&[0; BLOCK][beyond..]) }
     }
 }
 
