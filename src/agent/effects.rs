@@ -35,7 +35,7 @@ pub(crate) use self::launches::Launches;
 pub(crate) use self::life::Alive;
 use self::mount::Mounts;
 pub(crate) use self::place::Device;
-use self::turns::Turns;
+use self::turns::{Place, Turns};
 
 /// Begins actions. Owned by the loop, so that what it remembers needs no lock.
 #[derive(Debug)]
@@ -44,7 +44,8 @@ pub(crate) struct Effects {
     events: mpsc::Sender<Event>,
     lives: BTreeMap<(ContainerName, Generation), mpsc::Sender<StopHow>>,
     mounts: Mounts,
-    turns: Turns,
+    turns: Turns<ContainerName>,
+    documents: Turns<RevisionId>,
 }
 
 /// What effects act on.
@@ -98,7 +99,14 @@ impl World {
 
 impl Effects {
     pub(crate) fn new(world: Arc<World>, events: mpsc::Sender<Event>) -> Effects {
-        Effects { world, events, lives: BTreeMap::new(), mounts: Mounts::default(), turns: Turns::default() }
+        Effects {
+            world,
+            events,
+            lives: BTreeMap::new(),
+            mounts: Mounts::default(),
+            turns: Turns::new(),
+            documents: Turns::new(),
+        }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -145,7 +153,10 @@ impl Effects {
             Action::Verify { revision } => self.blocking(move |world| steps::verify(world, revision)),
             Action::SetBoot { vars, asked } => self.blocking(move |world| boot::set(world, &vars, asked)),
             Action::WriteProgress { revision, progress, asked } => {
-                self.blocking(move |world| steps::write_progress(world, revision, &progress, asked));
+                let place = self.documents.place(&revision);
+                self.blocking_in(place, move |world| {
+                    steps::write_progress(world, revision, &progress, asked)
+                });
             }
             Action::Collect { keep } => self.blocking(move |world| steps::collect(world, keep)),
             Action::Install { .. } | Action::Reply { .. } | Action::Leave(_) => {
@@ -217,8 +228,21 @@ impl Effects {
 
     /// On a blocking thread, of which there are few and which end when they idle.
     fn blocking(&self, effect: impl FnOnce(&World) -> Report + Send + 'static) {
-        let (world, events) = (Arc::clone(&self.world), self.events.clone());
+        self.blocking_in(None, effect);
+    }
+
+    /// The same, when it is its turn.
+    fn blocking_in(
+        &self,
+        place: impl Into<Option<Place>>,
+        effect: impl FnOnce(&World) -> Report + Send + 'static,
+    ) {
+        let (world, events, place) = (Arc::clone(&self.world), self.events.clone(), place.into());
         tokio::spawn(async move {
+            let _turn = match place {
+                Some(place) => Some(place.turn().await),
+                None => None,
+            };
             match tokio::task::spawn_blocking(move || effect(&world)).await {
                 Ok(report) => {
                     let _ = events.send(Event::Report(report)).await;

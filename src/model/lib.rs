@@ -28,5 +28,6 @@ pub mod report;
 pub mod request;
 pub mod revision;
 pub mod run;
+pub mod seccomp;
 pub mod setup;
 pub mod unknown;

@@ -9,6 +9,7 @@ mod groups;
 mod mounts;
 mod network;
 mod run;
+pub(crate) mod seccomp;
 pub(crate) mod signature;
 pub(crate) mod state;
 mod words;
