@@ -3,6 +3,7 @@
 
 mod authoring;
 mod command_line;
+mod cuts;
 #[expect(dead_code, reason = "shared with the tests of the API, which use more of it")]
 #[path = "../api/device.rs"]
 mod device;

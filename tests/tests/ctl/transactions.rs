@@ -11,13 +11,13 @@ use crate::device::{Device, id};
 use crate::goalctl::{Said, command, program, said, without};
 
 /// A place for transactions, with the program under both its names.
-struct Bench {
-    folder: tempfile::TempDir,
+pub(crate) struct Bench {
+    pub(crate) folder: tempfile::TempDir,
     socket: PathBuf,
 }
 
 impl Bench {
-    fn new() -> Bench {
+    pub(crate) fn new() -> Bench {
         Bench::beside(Path::new("/none-such/pv-ctrl"))
     }
 
@@ -27,20 +27,20 @@ impl Bench {
         Bench { folder, socket: socket.to_owned() }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn at(&self, name: &str) -> String {
+    pub(crate) fn at(&self, name: &str) -> String {
         self.path(name).to_str().unwrap().to_owned()
     }
 
-    fn with_place(&self, mut command: Command) -> Command {
+    pub(crate) fn with_place(&self, mut command: Command) -> Command {
         command.env("PVTXDIR", self.path("tx")).env("GOALPOST_SOCKET", &self.socket);
         command
     }
 
-    fn tx(&self, words: &[&str]) -> Said {
+    pub(crate) fn tx(&self, words: &[&str]) -> Said {
         said(self.with_place(command()).arg("tx").args(words).output().unwrap())
     }
 
@@ -49,18 +49,18 @@ impl Bench {
     }
 
     /// The same, by both names, alternating so that each reads what the other wrote.
-    fn good(&self, words: &[&str]) -> String {
+    pub(crate) fn good(&self, words: &[&str]) -> String {
         let said = if words.concat().len() % 2 == 0 { self.tx(words) } else { self.pvtx(words) };
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{words:?}: {said:?}");
         said.out
     }
 
-    fn state(&self, name: &str, state: &Value) -> String {
+    pub(crate) fn state(&self, name: &str, state: &Value) -> String {
         std::fs::write(self.path(name), state.to_string()).unwrap();
         self.at(name)
     }
 
-    fn keys(&self) -> Vec<String> {
+    pub(crate) fn keys(&self) -> Vec<String> {
         let state: Value = serde_json::from_str(&self.good(&["show"])).unwrap();
         state.as_object().unwrap().keys().filter(|key| *key != "#spec").cloned().collect()
     }
@@ -74,7 +74,7 @@ fn spec() -> Value {
     json!({"#spec": "pantavisor-service-system@1"})
 }
 
-fn state(keys: &[&str]) -> Value {
+pub(crate) fn state(keys: &[&str]) -> Value {
     let mut state = spec();
     for key in keys {
         state[key] = if key.ends_with(".json") { json!({"at": key}) } else { json!(digest(key.as_bytes())) };
@@ -381,71 +381,4 @@ fn a_hostile_package_changes_nothing() {
     assert_eq!(bench.tx(&["add", &bench.state("evil.json", &escaping)]).code, 1);
     assert_eq!((bench.good(&["show"]), bench.status()), before);
     assert!(!bench.path("objects").exists());
-}
-
-/// Killed at every call that makes a file whole, then run again: what is shown is what was before, or what was meant.
-#[test]
-fn a_cut_at_any_write_leaves_a_whole_state() {
-    let bench = Bench::new();
-    let objects = bench.at("objects");
-    let package = package(bench.folder.path(), good_members).to_str().unwrap().to_owned();
-    let base = bench.state("base.json", &state(&["web/old.json", "kept.json"]));
-    let (added, trail) = (
-        "[\"kept.json\",\"web/lxc.container.conf\",\"web/root.squashfs\",\"web/run.json\"]",
-        bench.at("trail"),
-    );
-    let mut cuts = 0;
-    for call in ["fsync", "/^rename"] {
-        for when in 1.. {
-            let _ = std::fs::remove_dir_all(&objects);
-            let _ = std::fs::remove_dir_all(&trail);
-            std::fs::create_dir(&trail).unwrap();
-            std::fs::write(bench.path("trail/old"), "").unwrap();
-            bench.good(&["abort"]);
-            let killed = |words: &[&str]| {
-                let inject = format!("inject={call}:signal=SIGKILL:when={when}");
-                let mut strace = bench.with_place(Command::new("strace"));
-                strace
-                    .args(["-f", "-qq", "-o", "/dev/null", "-e", &inject])
-                    .arg(program())
-                    .arg("tx")
-                    .args(words);
-                !strace.status().expect("strace is installed (Debian: strace)").success()
-            };
-            let begun = killed(&["begin", &base, &objects]);
-            if begun && bench.tx(&["show"]).code == 11 {
-                bench.good(&["begin", &base, &objects]);
-            }
-            assert_eq!(bench.keys(), ["kept.json", "web/old.json"], "{call} {when}");
-            let cut = killed(&["add", &package]);
-            let keys = json!(bench.keys()).to_string();
-            assert!(
-                keys == added || (cut && keys == r#"["kept.json","web/old.json"]"#),
-                "{call} {when}: {keys}"
-            );
-            for object in std::fs::read_dir(&objects).into_iter().flatten() {
-                let name = object.unwrap().file_name().into_string().unwrap();
-                let bytes = std::fs::read(bench.path("objects").join(&name)).unwrap();
-                assert!(name.ends_with(".part") || digest(&bytes) == name, "{call} {when}: {name}");
-            }
-            bench.good(&["add", &package]);
-            assert_eq!(json!(bench.keys()).to_string(), added);
-            let deploying = killed(&["deploy", &trail]);
-            let whole = |path: &str| {
-                bench.path(path).join("web/run.json").exists()
-                    && bench.path(path).join("web/root.squashfs").exists()
-            };
-            let old = bench.path("trail/old").exists() || bench.path("trail.bak/old").exists();
-            assert!(whole("trail") || (deploying && old), "{call} {when}");
-            if bench.tx(&["show"]).code == 0 {
-                bench.good(&["deploy", &trail]);
-            }
-            assert!(whole("trail") && !bench.path("trail/old").exists() && !bench.path("trail.bak").exists());
-            cuts += usize::from(begun) + usize::from(cut) + usize::from(deploying);
-            if !begun && !cut && !deploying {
-                break;
-            }
-        }
-    }
-    assert!(cuts > 30, "only {cuts} runs were cut");
 }

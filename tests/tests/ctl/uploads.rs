@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::authoring::{digest, write_folder};
 use crate::device::Device;
-use crate::goalctl::{Said, command, said};
+use crate::goalctl::{Said, command, program, said};
 
 const SIZE: usize = 1 << 20;
 
@@ -84,4 +84,21 @@ fn what_arrived_whole_before_the_cut_is_not_sent_again() {
     for number in 0..4u8 {
         assert!(device.store.has_object(&digest(&vec![number; SIZE]).parse().unwrap()));
     }
+}
+
+#[test]
+fn how_far_an_upload_is_shows_on_a_terminal_alone() {
+    let device = Device::new();
+    let folder = tempfile::tempdir().unwrap();
+    let rev = folder.path().join("rev");
+    write_folder(&rev);
+    std::fs::write(rev.join("web/file"), vec![7; SIZE]).unwrap();
+    // Of bsdutils, which every Debian has: it runs a command on a terminal of its own.
+    let mut script = std::process::Command::new("script");
+    let line = format!("{} post {} --name locals/x", program().display(), rev.display());
+    let ran =
+        script.args(["-qec", &line, "/dev/null"]).env("GOALPOST_SOCKET", device.socket("host")).output();
+    let shown = String::from_utf8(ran.expect("script is there").stdout).unwrap();
+    assert!(shown.contains("\r[") && shown.contains(" of 1.0 MB") && shown.contains("\r\x1b[K"), "{shown:?}");
+    assert!(shown.contains("locals/x is on the device"), "{shown:?}");
 }

@@ -7,10 +7,12 @@
     reason = "a test that cannot go on fails right there, and says why on its error output"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+mod facts;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -18,6 +20,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use tests::live::{Device, Programs, State};
+
+use facts::Facts;
 
 /// A conf beside the part of it that every case has.
 struct Case<'a> {
@@ -183,8 +187,6 @@ lxc.mount.entry = mqueue dev/mqueue mqueue rw,create=dir 0 0
     });
 }
 
-type Facts = BTreeMap<String, String>;
-
 fn compare(case: &Case<'_>) {
     assert!(
         nix::unistd::geteuid().is_root(),
@@ -310,7 +312,7 @@ fn by_lxc(name: &'static str, folder: &Path, conf: &str) -> Facts {
     assert!(started.is_some(), "lxc-start did not start the container:\n{}", said());
     let found = lxc.command("lxc-info").arg("-pH").output().unwrap();
     let pid = String::from_utf8(found.stdout).unwrap().trim().parse().unwrap();
-    facts(name, pid)
+    facts::of(name, pid)
 }
 
 fn by_the_agent(name: &str, conf: &str) -> Facts {
@@ -324,7 +326,7 @@ fn by_the_agent(name: &str, conf: &str) -> Facts {
     let status = agent.client().get("/status").json();
     let pid =
         status["containers"][0]["pid"].as_u64().unwrap_or_else(|| panic!("{status}\n{}", device.agent_log()));
-    let facts = facts(name, u32::try_from(pid).unwrap());
+    let facts = facts::of(name, u32::try_from(pid).unwrap());
     assert!(agent.stop().success());
     facts
 }
@@ -340,132 +342,4 @@ fn image() -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     image.write(&mut bytes).unwrap();
     bytes.into_inner()
-}
-
-/// Everything about a container's first process that can be seen from outside, a name and a value each.
-fn facts(name: &str, pid: u32) -> Facts {
-    let process = PathBuf::from(format!("/proc/{pid}"));
-    let mut facts = Facts::new();
-    namespaces(&process, &mut facts);
-    mounts(&process, &mut facts);
-    credentials(&process, &mut facts);
-    limits(&process, &mut facts);
-    devices(&process, &mut facts);
-    for entry in read(&process.join("environ")).split('\0').filter(|entry| !entry.is_empty()) {
-        let (name, value) = entry.split_once('=').unwrap();
-        facts.insert(format!("environment {name}"), value.to_owned());
-    }
-    let program = read(&process.join("cmdline")).replace('\0', " ");
-    facts.insert("program".to_owned(), program);
-    let cwd = fs::read_link(process.join("cwd")).unwrap();
-    facts.insert("work folder".to_owned(), cwd.display().to_string());
-    let node = Command::new("nsenter").args(["-t", &pid.to_string(), "-u", "uname", "-n"]).output().unwrap();
-    facts.insert("host name".to_owned(), String::from_utf8(node.stdout).unwrap().trim().to_owned());
-    let groups = read(&process.join("cgroup"));
-    let own =
-        groups.lines().any(|line| line.ends_with(&format!("/{name}")) || line.ends_with(&format!(".{name}")));
-    facts.insert("control group of its own".to_owned(), own.to_string());
-    facts
-}
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-fn namespaces(process: &Path, facts: &mut Facts) {
-    for name in ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"] {
-        let of = |process: &Path| fs::read_link(process.join("ns").join(name)).unwrap();
-        let own = of(process) != of(Path::new("/proc/self"));
-        facts.insert(format!("namespace {name}"), if own { "its own" } else { "the host's" }.to_owned());
-    }
-}
-
-/// Each target with what is uppermost there. Some of it depends on the host, and is told as what it comes to: where control
-/// groups are mounted, what the kernel has to be hidden, with what a disk is mounted.
-fn mounts(process: &Path, facts: &mut Facts) {
-    facts.insert("propagation".to_owned(), "private".to_owned());
-    for line in read(&process.join("mountinfo")).lines() {
-        let (mount, file_system) = line.split_once(" - ").unwrap();
-        let mount: Vec<&str> = mount.split(' ').collect();
-        let file_system: Vec<&str> = file_system.split(' ').collect();
-        let (target, kind, options) = (mount[4], file_system[0], mount[5]);
-        if mount[6..].iter().any(|field| field.starts_with("shared:")) {
-            facts.insert("propagation".to_owned(), "shared".to_owned());
-        }
-        let in_kernel = target.starts_with("/proc/") || target.starts_with("/sys/");
-        let (fact, value) = if target.starts_with("/sys/fs/cgroup") {
-            ("mount /sys/fs/cgroup".to_owned(), "there".to_owned())
-        } else if in_kernel && !matches!(kind, "proc" | "sysfs") {
-            (format!("hidden {target}"), "by something else".to_owned())
-        } else if in_kernel {
-            (format!("mount {target}"), options.split(',').next().unwrap().to_owned())
-        } else if matches!(kind, "tmpfs" | "devpts" | "mqueue") {
-            (format!("mount {target}"), format!("{kind} {options} with {}", file_system[2]))
-        } else {
-            (format!("mount {target}"), format!("{kind} {options}"))
-        };
-        facts.insert(fact, value);
-    }
-}
-
-fn credentials(process: &Path, facts: &mut Facts) {
-    const LINES: [&str; 17] = [
-        "CapAmb",
-        "CapBnd",
-        "CapEff",
-        "CapInh",
-        "CapPrm",
-        "Gid",
-        "Groups",
-        "NSpgid",
-        "NSpid",
-        "NSsid",
-        "NoNewPrivs",
-        "Seccomp",
-        "ShdPnd",
-        "SigBlk",
-        "SigIgn",
-        "Uid",
-        "Umask",
-    ];
-    for line in read(&process.join("status")).lines() {
-        let Some((name, value)) = line.split_once(':').filter(|(name, _)| LINES.contains(name)) else {
-            continue;
-        };
-        // Of a number in each namespace, the innermost.
-        let value =
-            if name.starts_with("NS") { value.split_whitespace().last().unwrap() } else { value.trim() };
-        facts.insert(name.to_owned(), value.replace('\t', " "));
-    }
-    facts.insert("oom_score_adj".to_owned(), read(&process.join("oom_score_adj")).trim().to_owned());
-}
-
-fn limits(process: &Path, facts: &mut Facts) {
-    for line in read(&process.join("limits")).lines().skip(1) {
-        let (name, values) = line.split_at(26);
-        let values: Vec<&str> = values.split_whitespace().take(2).collect();
-        facts.insert(format!("limit {}", name.trim()), values.join(" to "));
-    }
-}
-
-/// What lies in its `/dev`.
-fn devices(process: &Path, facts: &mut Facts) {
-    for entry in fs::read_dir(process.join("root/dev")).unwrap() {
-        let entry = entry.unwrap();
-        let found = fs::symlink_metadata(entry.path()).unwrap();
-        let kind = found.file_type();
-        let what = if kind.is_symlink() {
-            format!("link to {}", fs::read_link(entry.path()).unwrap().display())
-        } else if kind.is_char_device() {
-            let (major, minor) = (nix::sys::stat::major(found.rdev()), nix::sys::stat::minor(found.rdev()));
-            format!("character device {major}:{minor} mode {:o}", found.permissions().mode() & 0o7777)
-        } else {
-            format!(
-                "{} mode {:o}",
-                if kind.is_dir() { "folder" } else { "file" },
-                found.permissions().mode() & 0o7777
-            )
-        };
-        facts.insert(format!("device {}", entry.file_name().display()), what);
-    }
 }
