@@ -171,3 +171,59 @@ fn an_import_of_what_means_harm_leaves_the_folder_as_it_was() {
     assert_eq!(said.code, 1, "{said:?}");
     assert_eq!(files(&rev), before);
 }
+
+/// Flipped bits, cuts, repetitions of a good package: it is taken whole, or refused with a sentence while nothing is changed.
+#[test]
+fn a_mutated_package_is_taken_whole_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = std::fs::read(package(folder.path(), good_members)).unwrap();
+    let rev = folder.path().join("in/rev");
+    let (mut taken, mut refused, mut random) = (0, 0, 0x2545_f491_4f6c_dd1d_u64);
+    let mut next = |most: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from(random % most as u64).unwrap()
+    };
+    for round in 0..300 {
+        let mut bytes = good.clone();
+        for _ in 0..=next(3) {
+            // Most of a tar is nothing: heads are what is worth changing.
+            let at = next(3) * 1024 + next(1024);
+            match next(4) {
+                0 => bytes.truncate(at.max(1)),
+                1 => bytes.extend_from_within(..at.min(bytes.len())),
+                _ => {
+                    if let Some(byte) = bytes.get_mut(at) {
+                        *byte ^= 1 << next(8);
+                    }
+                }
+            }
+        }
+        let _ = std::fs::remove_dir_all(folder.path().join("in"));
+        let path = folder.path().join("mutated");
+        std::fs::write(&path, &bytes).unwrap();
+        let said = goalctl(&["import", path.to_str().unwrap(), rev.to_str().unwrap()]);
+        match said.code {
+            0 => {
+                taken += 1;
+                assert_eq!(said.err, "", "round {round}");
+                let names = files(&rev);
+                assert!(names.keys().all(|name| !name.ends_with(".part")), "round {round}: {names:?}");
+            }
+            1 => {
+                refused += 1;
+                assert!(said.err.starts_with("goalctl: "), "round {round}: {said:?}");
+                assert!(!rev.exists() || files(&rev).is_empty(), "round {round}: {said:?}");
+            }
+            other => panic!("round {round}: exit code {other}: {said:?}"),
+        }
+    }
+    let beside: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(
+        beside.iter().all(|name| ["in", "mutated", "package.tar"].iter().any(|known| name == known)),
+        "{beside:?}"
+    );
+    assert!(taken > 5 && refused > 50, "{taken} taken, {refused} refused");
+}

@@ -382,3 +382,18 @@ fn a_hostile_package_changes_nothing() {
     assert_eq!((bench.good(&["show"]), bench.status()), before);
     assert!(!bench.path("objects").exists());
 }
+
+#[test]
+fn runs_at_the_same_time_lose_nothing_of_each_other() {
+    let bench = Bench::new();
+    bench.good(&["begin", "empty", &bench.at("objects")]);
+    let names: Vec<String> = (0..12).map(|number| format!("part{number:02}/run.json")).collect();
+    let adding = names.iter().map(|name| {
+        let file = bench.state(&name.replace('/', "-"), &state(&[name]));
+        bench.with_place(command()).args(["tx", "add", &file]).spawn().unwrap()
+    });
+    for mut run in adding.collect::<Vec<_>>() {
+        assert!(run.wait().unwrap().success());
+    }
+    assert_eq!(bench.keys(), names);
+}

@@ -75,7 +75,7 @@ fn mounts(process: &Path, facts: &mut Facts) {
 }
 
 fn credentials(process: &Path, facts: &mut Facts) {
-    const LINES: [&str; 17] = [
+    const LINES: [&str; 18] = [
         "CapAmb",
         "CapBnd",
         "CapEff",
@@ -88,6 +88,7 @@ fn credentials(process: &Path, facts: &mut Facts) {
         "NSsid",
         "NoNewPrivs",
         "Seccomp",
+        "Seccomp_filters",
         "ShdPnd",
         "SigBlk",
         "SigIgn",

@@ -150,6 +150,7 @@ lxc.mount.auto = proc:mixed sys:mixed
 lxc.cap.drop = sys_module sys_time mac_admin mac_override
 lxc.cap.drop = sys_rawio
 lxc.no_new_privs = 1
+lxc.seccomp.profile = /usr/share/lxc/config/common.seccomp
 lxc.init.uid = 1000
 lxc.init.gid = 1001
 lxc.prlimit.nofile = 64:128
