@@ -28,6 +28,7 @@ use crate::api::Backend;
 use crate::boot::selfexec::SelfExec;
 use crate::config::Config;
 use crate::logs::Logs;
+use crate::metadata::Metadata;
 use crate::record::Record;
 use crate::store::Store;
 
@@ -58,6 +59,7 @@ pub(crate) struct World {
     pub(crate) loader: SelfExec,
     pub(crate) record: Record,
     pub(crate) logs: Arc<Logs>,
+    pub(crate) metadata: Arc<Metadata>,
     pub(crate) backend: Arc<Backend>,
     pub(crate) revisions: Revisions,
     /// Held for as long as the agent lives.
@@ -178,6 +180,12 @@ impl Effects {
                 log::warn!("op=name-current revision={revision} error={:?}", failure.detail);
             }
         });
+    }
+
+    /// For containers that look: their metadata says what the device is doing. Nothing waits for it.
+    pub(crate) fn show_status(&self) {
+        let metadata = Arc::clone(&self.world.metadata);
+        tokio::spawn(async move { metadata.look().await });
     }
 
     fn mount(&mut self, container: ContainerName, revision: RevisionId, generation: Generation) {

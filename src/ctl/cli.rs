@@ -118,6 +118,29 @@ Examples:
   goalctl logs web --tail 20
   goalctl logs -f web")]
     Logs(Logs),
+    /// Show what the agent is configured to: each key, its value, where it came from
+    #[command(after_help = "\
+Examples:
+  goalctl config
+  goalctl config --json                          with each key's default, bounds and meaning
+
+Keys are set in a TOML file, in the agent's environment (commit_delay is GOALPOST_COMMIT_DELAY) or on its command line (--set
+commit_delay=2s), each over the former.")]
+    Config {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show, set or remove what is told about the device, key by key
+    #[command(after_help = "\
+Examples:
+  goalctl meta user                              every key of the user's
+  goalctl meta user set web.colour green         the container web reads it in /pantavisor/user-meta/colour
+  goalctl meta user set web.key - < key.pem      from standard input, at most 4096 bytes
+  goalctl meta device get interfaces --json
+
+A container with the role mgmt sees all keys as files in /pantavisor/user-meta and /pantavisor/device-meta, any other
+container NAME those that begin with NAME and a dot, without that.")]
+    Meta(Meta),
     /// Show the revisions on the device, with how their updates went
     Steps {
         #[command(flatten)]
@@ -245,6 +268,47 @@ pub(crate) enum Signal {
     Ready,
     /// It is still there
     Alive,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Meta {
+    /// Set by its user, or told by the device
+    #[arg(value_enum)]
+    pub(crate) whose: Whose,
+    #[command(subcommand)]
+    pub(crate) action: Option<MetaAction>,
+    /// JSON, for programs
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Whose {
+    User,
+    Device,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MetaAction {
+    /// Show every key
+    Ls,
+    /// Show the value of one key
+    Get {
+        /// Which key
+        key: String,
+    },
+    /// Set a key
+    Set {
+        /// Which key
+        key: String,
+        /// Its value; - for standard input
+        value: String,
+    },
+    /// Remove a key
+    Rm {
+        /// Which key
+        key: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]

@@ -6,6 +6,7 @@ mod bundle;
 mod check;
 mod cli;
 mod client;
+mod config;
 mod control;
 mod deliver;
 mod device;
@@ -17,6 +18,7 @@ mod image;
 mod import;
 mod keys;
 mod logs;
+mod meta;
 mod meter;
 mod output;
 mod package;
@@ -98,6 +100,8 @@ async fn carry_out(cli: Cli, output: &Output) -> Result<u8, Failed> {
             events::print(client, output, since, until, format).await
         }
         Command::Logs(logs) => logs::print(client, output, &logs).await,
+        Command::Config { format } => config::print(client, output, format).await,
+        Command::Meta(meta) => meta::carry_out(client, output, &meta).await,
         Command::Steps { format } => show::steps(client, output, format).await,
         Command::Progress { revision } => show::progress(client, output, &revision).await,
         Command::Start { name } => control::ask(client, "start", &name).await,
