@@ -155,8 +155,8 @@ const KEYS: &[Key] = &[
     },
     Key {
         name: "stop_grace",
-        about: "how long a container may take to obey a stop (default 10s)",
-        set: |config, text| duration(text).map(|length| config.settings.stop_grace = length),
+        about: "how long a container may take to obey a stop, at most 10min (default 10s)",
+        set: |config, text| grace(text).map(|length| config.settings.stop_grace = length),
     },
     Key {
         name: "effect_deadline",
@@ -399,6 +399,15 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
     };
     let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(milliseconds));
     number.map(Duration::from_millis).ok_or(DURATION)
+}
+
+/// Whoever asks for a stop must see it end.
+fn grace(text: &str) -> Result<Duration, &'static str> {
+    let longest = Duration::from_secs(600);
+    duration(text)
+        .ok()
+        .filter(|length| *length <= longest)
+        .ok_or("a length of time up to 10min, such as 10s or 500ms")
 }
 
 fn split_unit(text: &str) -> (&str, &str) {
