@@ -148,6 +148,7 @@ impl Effects {
                 self.blocking(move |world| steps::write_progress(world, revision, &progress, asked));
             }
             Action::Collect { keep } => self.blocking(move |world| steps::collect(world, keep)),
+            Action::MakeFactory { from } => self.blocking(move |world| steps::make_factory(world, &from)),
             Action::Install { .. } | Action::Reply { .. } | Action::Leave(_) => {
                 log::error!("op=begin error=\"this action is the loop's own\"");
             }

@@ -5,6 +5,8 @@ pub mod ask;
 pub mod boot;
 pub mod commands;
 pub mod config;
+#[cfg(feature = "dbus")]
+mod dbus;
 pub mod demo;
 pub mod digest;
 mod effects;
@@ -13,6 +15,7 @@ mod image;
 pub mod inputs;
 pub mod journal;
 pub mod logs;
+pub mod power;
 mod record;
 pub mod run;
 mod serving;

@@ -32,8 +32,9 @@ use crate::inputs::signals::Signals;
 use crate::inputs::supervisor::Supervisor;
 use crate::journal::Journal;
 use crate::logs::Logs;
+use crate::power::Owner;
 use crate::record::{Life, Record, Stage};
-use crate::run::{Agent, Inputs};
+use crate::run::{Agent, Inputs, Turning};
 use crate::serving::Serving;
 use crate::store::Store;
 
@@ -139,7 +140,14 @@ pub async fn start(config: Config) -> Result<Agent, StartError> {
     let history = History::new(clock::now());
     let logs = Logs::new(Arc::clone(&store), config.logs)
         .map_err(|source| StartError::Input { what: "what containers print", source })?;
-    let backend = Backend::new(Arc::clone(&store), asker, reports, Arc::clone(&history), Arc::clone(&logs));
+    let backend = Backend::new(
+        Arc::clone(&store),
+        asker,
+        reports,
+        Arc::clone(&history),
+        Arc::clone(&logs),
+        Owner::of(&config),
+    );
     let serving = Serving::begin(api::serve_host(bind_host(&config)?, Arc::clone(&backend)));
     let journal = Journal::open(config.journal_folder());
     let world = World {
@@ -164,6 +172,7 @@ pub async fn start(config: Config) -> Result<Agent, StartError> {
         asked,
         questions: Questions::default(),
         supervisor: Supervisor::from_environment(),
+        turning: Turning::default(),
     };
     Ok(Agent { engine, store, effects, report, history, journal, inputs, _serving: serving })
 }

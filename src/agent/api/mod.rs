@@ -34,6 +34,7 @@ use tokio::sync::watch;
 use crate::ask::Asker;
 use crate::history::History;
 use crate::logs::Logs;
+use crate::power::Owner;
 use crate::store::Store;
 use caller::{Listener, Who};
 use render::Rendered;
@@ -46,6 +47,7 @@ pub struct Backend {
     report: watch::Receiver<Arc<DeviceReport>>,
     history: Arc<History>,
     logs: Arc<Logs>,
+    power: Owner,
     rendered: Rendered,
 }
 
@@ -58,8 +60,9 @@ impl Backend {
         report: watch::Receiver<Arc<DeviceReport>>,
         history: Arc<History>,
         logs: Arc<Logs>,
+        power: Owner,
     ) -> Arc<Backend> {
-        Arc::new(Backend { store, ask, report, history, logs, rendered: Rendered::default() })
+        Arc::new(Backend { store, ask, report, history, logs, power, rendered: Rendered::default() })
     }
 
     fn report(&self) -> Arc<DeviceReport> {

@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use hyper::body::Incoming;
 use model::ids::{ContainerName, RevisionId};
 use model::report::Phase;
-use model::request::{Control, Refusal, Reply, Request, Signal};
+use model::request::{AfterShutdown, Control, Refusal, Reply, Request, Signal};
 use serde::Deserialize;
 
 use super::Backend;
@@ -13,6 +13,7 @@ use super::body;
 use super::caller::{Who, unread};
 use super::render::json;
 use super::route::Segment;
+use crate::power::Turn;
 
 const LONGEST_SIGNAL: usize = 4096;
 const LONGEST_COMMAND: usize = 4096;
@@ -94,44 +95,78 @@ pub(super) async fn command(backend: &Backend, body: &mut Incoming) -> Answer {
     let Ok(CommandBody { op, payload, force }) = serde_json::from_slice(&text) else {
         return answer::bad_request(BAD_COMMAND);
     };
+    let named = |what: fn(RevisionId, bool) -> Request| match payload.parse::<RevisionId>() {
+        Ok(revision) => Ok(what(revision, force)),
+        Err(bad) => Err(answer::error_because(StatusCode::BAD_REQUEST, BAD_COMMAND, &bad.to_string())),
+    };
+    if let Err(later) = not_while_updating(backend, op) {
+        return later;
+    }
+    let asked = match op {
+        // Every update that proves stable is committed here, so the two are one.
+        Op::LocalRun | Op::LocalRunCommit => named(|revision, force| Request::Run { revision, force }),
+        Op::TryOnce => named(|revision, force| Request::TryOnce { revision, force }),
+        Op::MakeFactory if payload.is_empty() => Ok(Request::MakeFactory { revision: None }),
+        Op::MakeFactory => named(|revision, _| Request::MakeFactory { revision: Some(revision) }),
+        Op::RunGc => Ok(Request::Collect),
+        Op::RebootDevice => turn(backend, "REBOOT_DEVICE", Turn::Reboot, AfterShutdown::Reboot).await,
+        Op::PoweroffDevice => turn(backend, "POWEROFF_DEVICE", Turn::Off, AfterShutdown::PowerOff).await,
+        Op::Unclaim => Err(cannot("UNCLAIM", "this agent has no hub")),
+        Op::LocalApply => Err(cannot("LOCAL_APPLY", "LOCAL_RUN applies without a reboot whatever can be")),
+        Op::DeferReboot => Err(cannot("DEFER_REBOOT", "no reboot of this agent can be deferred")),
+        Op::EnableSsh => Err(cannot("ENABLE_SSH", "this agent has no SSH server")),
+        Op::DisableSsh => Err(cannot("DISABLE_SSH", "this agent has no SSH server")),
+        Op::GoRemote => Err(cannot("GO_REMOTE", "this agent has no hub")),
+        Op::UpdateMetadata => Err(cannot(
+            "UPDATE_METADATA",
+            "this agent has no hub that would send it; PUT /user-meta and /device-meta",
+        )),
+        Op::XconnectGraph => Err(cannot("XCONNECT_GRAPH", "this agent links no services")),
+    };
+    match asked {
+        Ok(request) => answer::reply(backend.ask.ask(request).await),
+        Err(refused) => refused,
+    }
+}
+
+/// The device's end, if whoever carries it out would: before anything is stopped for it.
+async fn turn(backend: &Backend, op: &str, turn: Turn, then: AfterShutdown) -> Result<Request, Answer> {
+    match backend.power.may(turn).await {
+        Ok(()) => Ok(Request::ShutDown { then }),
+        Err(failure) => Err(cannot(op, &format!("failed to {}", failure.detail))),
+    }
+}
+
+/// The engine refuses what it is asked while an update is under way; what it is not asked, or not asked yet, is refused here.
+fn not_while_updating(backend: &Backend, op: Op) -> Result<(), Answer> {
     match op {
-        Op::LocalRun => match payload.parse::<RevisionId>() {
-            Ok(revision) => answer::reply(backend.ask.ask(Request::Run { revision, force }).await),
-            Err(bad) => answer::error_because(StatusCode::BAD_REQUEST, BAD_COMMAND, &bad.to_string()),
-        },
-        Op::RunGc => answer::reply(backend.ask.ask(Request::Collect).await),
-        Op::LocalRunCommit | Op::RebootDevice | Op::PoweroffDevice | Op::MakeFactory | Op::Unclaim
-            if is_updating(backend.report().phase) =>
-        {
-            answer::update_ongoing()
+        Op::LocalRun
+        | Op::LocalRunCommit
+        | Op::RebootDevice
+        | Op::PoweroffDevice
+        | Op::MakeFactory
+        | Op::Unclaim => {}
+        Op::TryOnce
+        | Op::RunGc
+        | Op::LocalApply
+        | Op::DeferReboot
+        | Op::EnableSsh
+        | Op::DisableSsh
+        | Op::GoRemote
+        | Op::UpdateMetadata
+        | Op::XconnectGraph => return Ok(()),
+    }
+    let phase = backend.report().phase;
+    match phase {
+        Phase::Verifying | Phase::Trying | Phase::Testing | Phase::RollingBack => {
+            Err(answer::refused(&Refusal::Busy(phase)))
         }
-        Op::LocalRunCommit => {
-            cannot("LOCAL_RUN_COMMIT", "an update commits by itself once it has proved stable")
-        }
-        Op::RebootDevice => cannot("REBOOT_DEVICE", "this agent does not own the device's power"),
-        Op::PoweroffDevice => cannot("POWEROFF_DEVICE", "this agent does not own the device's power"),
-        Op::MakeFactory => cannot("MAKE_FACTORY", "the factory revision of this device cannot be replaced"),
-        Op::TryOnce => cannot("TRY_ONCE", "LOCAL_RUN tries a revision and returns from it if it fails"),
-        Op::LocalApply => cannot("LOCAL_APPLY", "LOCAL_RUN applies without a reboot whatever can be"),
-        Op::DeferReboot => cannot("DEFER_REBOOT", "no reboot of this agent can be deferred"),
-        Op::EnableSsh => cannot("ENABLE_SSH", "this agent has no SSH server"),
-        Op::DisableSsh => cannot("DISABLE_SSH", "this agent has no SSH server"),
-        Op::GoRemote => cannot("GO_REMOTE", "this agent has no hub"),
-        Op::Unclaim => cannot("UNCLAIM", "this agent has no hub"),
-        Op::UpdateMetadata => cannot("UPDATE_METADATA", "this agent keeps no metadata yet"),
-        Op::XconnectGraph => cannot("XCONNECT_GRAPH", "this agent links no services yet"),
+        Phase::Booting | Phase::Running | Phase::OnlyAnswering | Phase::ShuttingDown => Ok(()),
     }
 }
 
 fn cannot(op: &str, why: &str) -> Answer {
     answer::error(StatusCode::CONFLICT, &format!("{op} is not possible on this device: {why}"))
-}
-
-fn is_updating(phase: Phase) -> bool {
-    match phase {
-        Phase::Verifying | Phase::Trying | Phase::Testing | Phase::RollingBack => true,
-        Phase::Booting | Phase::Running | Phase::OnlyAnswering | Phase::ShuttingDown => false,
-    }
 }
 
 #[derive(Deserialize)]

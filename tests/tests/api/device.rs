@@ -12,6 +12,7 @@ use agent::api::{Backend, serve_container, serve_host};
 use agent::ask::{self, Question};
 use agent::history::History;
 use agent::logs::{LogLimits, Logs};
+use agent::power::Owner;
 use agent::store::Store;
 use engine::Time;
 use model::goal::{Status, StatusGoal};
@@ -48,7 +49,8 @@ impl Device {
         let history = History::new(Time::from_micros(1000));
         let (report, reports) = watch::channel(Arc::new(report()));
         let (asker, questions) = ask::channel();
-        let backend = Backend::new(store.clone(), asker, reports, history.clone(), logs.clone());
+        let backend =
+            Backend::new(store.clone(), asker, reports, history.clone(), logs.clone(), Owner::Agent);
         let sockets = ["host", "mgmt", "nobody"].map(|name| {
             let socket = UnixListener::bind(folder.path().join(name)).unwrap();
             socket.set_nonblocking(true).unwrap();
@@ -319,6 +321,11 @@ async fn answer(
                 Reply::Refused(Refusal::CannotStop)
             }
             Request::Control { .. } => Reply::Refused(Refusal::Busy(Phase::Testing)),
+            Request::TryOnce { .. } => Reply::Refused(Refusal::CommandUnderWay),
+            Request::MakeFactory { revision: Some(_) } => {
+                Reply::Refused(Refusal::Unsupported(Arc::from("it has not proved itself")))
+            }
+            Request::MakeFactory { revision: None } => Reply::Done,
             Request::Signal { generation, signal: model::request::Signal::Ready, .. }
                 if generation == LIFE =>
             {
@@ -333,7 +340,7 @@ async fn answer(
                 });
                 continue;
             }
-            Request::ShutDown { .. } => Reply::Refused(Refusal::NotSaved),
+            Request::ShutDown { .. } => Reply::Done,
         };
         let _ = answer.send(reply);
     }

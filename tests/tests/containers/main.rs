@@ -6,10 +6,14 @@
     reason = "a test that cannot go on fails right there, and says why on its error output"
 )]
 
+mod bus;
 mod device;
 mod revision;
 
+mod commands;
+mod control;
 mod crashes;
 mod hostile;
+mod power;
 mod updates;
 mod walk;
