@@ -14,6 +14,7 @@ use crate::bundle::{Bundle, named_objects};
 use crate::check;
 use crate::cli::{Post, Run};
 use crate::client::Client;
+use crate::control;
 use crate::events::{Event, Events, From, Until};
 use crate::failed::Failed;
 use crate::meter::Meter;
@@ -44,11 +45,16 @@ pub(crate) async fn post(client: &Client, output: &Output, post: &Post) -> Resul
             .line(&format!("{revision} is on the device; `goalctl run {revision} --follow` runs it"));
     }
     output.line(&format!("{revision} is on the device"))?;
-    begin(client, output, &revision, post.how).await
+    begin(client, output, "LOCAL_RUN", &revision, post.how).await
 }
 
 pub(crate) async fn run(client: &Client, output: &Output, run: &Run) -> Result<(), Failed> {
-    begin(client, output, &address::revision(&run.revision)?, run.how).await
+    let op = match (run.once, run.commit) {
+        (true, _) => "TRY_ONCE",
+        (false, true) => "LOCAL_RUN_COMMIT",
+        (false, false) => "LOCAL_RUN",
+    };
+    begin(client, output, op, &address::revision(&run.revision)?, run.how).await
 }
 
 fn name(post: &Post, bundle: &Bundle) -> Result<RevisionId, Failed> {
@@ -120,17 +126,14 @@ async fn put_step(client: &Client, revision: &RevisionId, bundle: &Bundle) -> Re
 async fn begin(
     client: &Client,
     output: &Output,
+    op: &str,
     revision: &RevisionId,
     how: crate::cli::HowToRun,
 ) -> Result<(), Failed> {
     // Before the command: what it causes cannot be missed.
     let events = if how.follow { Some(Events::open(client, None, Until::Forever).await?) } else { None };
     let force = if how.force { r#","force":true"# } else { "" };
-    let body = format!(r#"{{"op":"LOCAL_RUN","payload":"{revision}"{force}}}"#);
-    client
-        .call(Method::POST, "/commands", body.into_bytes())
-        .await?
-        .expect_success(&format!("run {revision}"))?;
+    control::command(client, op, revision.as_str(), force, &format!("run {revision}")).await?;
     output.line(&format!("{revision} is accepted, and going to be tried"))?;
     match events {
         Some(events) => follow(client, output, revision, events).await,

@@ -32,6 +32,7 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::client::Client;
+use crate::control::Turn;
 use crate::events::Until;
 use crate::failed::Failed;
 use crate::output::Output;
@@ -90,6 +91,9 @@ async fn carry_out(cli: Cli, output: &Output) -> Result<u8, Failed> {
         Command::Check { path, format } => check::check(&path, output, format),
         Command::Plan { from, to, format } => plan::print(client, output, &from, &to, format).await,
         Command::Gc => control::collect(client, output).await,
+        Command::Factory { revision } => control::make_factory(client, output, revision.as_deref()).await,
+        Command::Reboot(sure) => control::turn(client, output, Turn::Reboot, sure).await,
+        Command::Poweroff(sure) => control::turn(client, output, Turn::Off, sure).await,
         Command::Image { folder, out } => image::write(&folder, &out, output),
     }?;
     Ok(0)
