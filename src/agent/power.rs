@@ -87,3 +87,18 @@ async fn logind_may(_: Turn) -> Result<(), Failure> {
 async fn logind_turns(turn: Turn) -> Result<(), Failure> {
     logind_may(turn).await
 }
+
+#[cfg(all(test, not(feature = "dbus")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_dbus_the_refusal_says_so() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let failure = runtime.block_on(Owner::Init.may(Turn::Reboot)).unwrap_err();
+        assert_eq!(
+            &*failure.detail,
+            "reach the init's logind: this agent was built without D-Bus, and the device's power is not its own"
+        );
+    }
+}

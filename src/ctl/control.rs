@@ -62,7 +62,7 @@ pub(crate) async fn make_factory(
     let payload = revision.as_ref().map_or("", |revision| revision.as_str());
     command(client, "MAKE_FACTORY", payload, "", "make the factory revision").await?;
     let of = if payload.is_empty() { "what runs" } else { payload };
-    output.line(&format!("revision 0, the factory revision, is now what {of} is"))
+    output.line(&format!("the factory revision, 0, is now the same as {of}"))
 }
 
 pub(crate) async fn turn(client: &Client, output: &Output, turn: Turn, sure: Sure) -> Result<(), Failed> {

@@ -15,6 +15,7 @@ use crate::check;
 use crate::cli::{Post, Run};
 use crate::client::Client;
 use crate::control;
+use crate::device;
 use crate::events::{Event, Events, From, Until};
 use crate::failed::Failed;
 use crate::meter::Meter;
@@ -132,13 +133,28 @@ async fn begin(
 ) -> Result<(), Failed> {
     // Before the command: what it causes cannot be missed.
     let events = if how.follow { Some(Events::open(client, None, Until::Forever).await?) } else { None };
+    let returns = match how.follow {
+        true => device::read(client).await.is_ok_and(|device| device.returns_to(revision.as_str())),
+        false => false,
+    };
     let force = if how.force { r#","force":true"# } else { "" };
     control::command(client, op, revision.as_str(), force, &format!("run {revision}")).await?;
-    output.line(&format!("{revision} is accepted, and going to be tried"))?;
+    let then = if returns { "and what is tried once makes way for it" } else { "and going to be tried" };
+    output.line(&format!("{revision} is accepted, {then}"))?;
+    let over = if returns { Over::Back } else { Over::Update };
     match events {
-        Some(events) => follow(client, output, revision, events).await,
+        Some(events) => follow(client, output, revision, events, over).await,
         None => Ok(()),
     }
+}
+
+/// What the end of a run is told by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// The progress document of its revision.
+    Update,
+    /// The device is at rest again: what was committed is back.
+    Back,
 }
 
 /// Shows what happens until the update is over.
@@ -147,6 +163,7 @@ async fn follow(
     output: &Output,
     revision: &RevisionId,
     mut events: Events,
+    over: Over,
 ) -> Result<(), Failed> {
     let mut last = None;
     loop {
@@ -156,6 +173,9 @@ async fn follow(
                 output.line(&event.line(output))?;
                 if let Some(outcome) = outcome_in(&event, revision) {
                     return outcome;
+                }
+                if over == Over::Back && event.kind == "phase" && event.text("phase") == "running" {
+                    return Ok(());
                 }
             }
             // The agent restarts in a reboot update: it has not failed while it comes back.

@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 use hyper::body::Incoming;
-use model::ids::{ContainerName, RevisionId};
+use model::ids::{BadId, ContainerName, RevisionId};
 use model::report::Phase;
 use model::request::{AfterShutdown, Control, Refusal, Reply, Request, Signal};
 use serde::Deserialize;
@@ -95,50 +95,79 @@ pub(super) async fn command(backend: &Backend, body: &mut Incoming) -> Answer {
     let Ok(CommandBody { op, payload, force }) = serde_json::from_slice(&text) else {
         return answer::bad_request(BAD_COMMAND);
     };
-    let named = |what: fn(RevisionId, bool) -> Request| match payload.parse::<RevisionId>() {
-        Ok(revision) => Ok(what(revision, force)),
-        Err(bad) => Err(answer::error_because(StatusCode::BAD_REQUEST, BAD_COMMAND, &bad.to_string())),
-    };
-    if let Err(later) = not_while_updating(backend, op) {
-        return later;
+    match request_of(backend, op, &payload, force).await {
+        Ok(request) => answer::reply(backend.ask.ask(request).await),
+        Err(unasked) => unasked.answer(),
     }
-    let asked = match op {
+}
+
+/// Why the engine is not even asked.
+enum Unasked {
+    BadName(BadId),
+    /// An update is under way.
+    Later(Phase),
+    Cannot {
+        op: &'static str,
+        why: String,
+    },
+}
+
+impl Unasked {
+    fn answer(&self) -> Answer {
+        match self {
+            Unasked::BadName(bad) => {
+                answer::error_because(StatusCode::BAD_REQUEST, BAD_COMMAND, &bad.to_string())
+            }
+            Unasked::Later(phase) => answer::refused(&Refusal::Busy(*phase)),
+            Unasked::Cannot { op, why } => {
+                answer::error(StatusCode::CONFLICT, &format!("{op} is not possible on this device: {why}"))
+            }
+        }
+    }
+}
+
+async fn request_of(backend: &Backend, op: Op, payload: &str, force: bool) -> Result<Request, Unasked> {
+    not_while_updating(backend, op)?;
+    let named = || payload.parse::<RevisionId>().map_err(Unasked::BadName);
+    let cannot = |op, why: &str| Err(Unasked::Cannot { op, why: why.to_owned() });
+    match op {
         // Every update that proves stable is committed here, so the two are one.
-        Op::LocalRun | Op::LocalRunCommit => named(|revision, force| Request::Run { revision, force }),
-        Op::TryOnce => named(|revision, force| Request::TryOnce { revision, force }),
+        Op::LocalRun | Op::LocalRunCommit => Ok(Request::Run { revision: named()?, force }),
+        Op::TryOnce => Ok(Request::TryOnce { revision: named()?, force }),
         Op::MakeFactory if payload.is_empty() => Ok(Request::MakeFactory { revision: None }),
-        Op::MakeFactory => named(|revision, _| Request::MakeFactory { revision: Some(revision) }),
+        Op::MakeFactory => Ok(Request::MakeFactory { revision: Some(named()?) }),
         Op::RunGc => Ok(Request::Collect),
         Op::RebootDevice => turn(backend, "REBOOT_DEVICE", Turn::Reboot, AfterShutdown::Reboot).await,
         Op::PoweroffDevice => turn(backend, "POWEROFF_DEVICE", Turn::Off, AfterShutdown::PowerOff).await,
-        Op::Unclaim => Err(cannot("UNCLAIM", "this agent has no hub")),
-        Op::LocalApply => Err(cannot("LOCAL_APPLY", "LOCAL_RUN applies without a reboot whatever can be")),
-        Op::DeferReboot => Err(cannot("DEFER_REBOOT", "no reboot of this agent can be deferred")),
-        Op::EnableSsh => Err(cannot("ENABLE_SSH", "this agent has no SSH server")),
-        Op::DisableSsh => Err(cannot("DISABLE_SSH", "this agent has no SSH server")),
-        Op::GoRemote => Err(cannot("GO_REMOTE", "this agent has no hub")),
-        Op::UpdateMetadata => Err(cannot(
+        Op::LocalApply => cannot("LOCAL_APPLY", "LOCAL_RUN applies without a reboot whatever can be"),
+        Op::DeferReboot => cannot("DEFER_REBOOT", "no reboot of this agent can be deferred"),
+        Op::EnableSsh => cannot("ENABLE_SSH", "this agent has no SSH server"),
+        Op::DisableSsh => cannot("DISABLE_SSH", "this agent has no SSH server"),
+        Op::GoRemote => cannot("GO_REMOTE", "this agent has no hub"),
+        Op::Unclaim => cannot("UNCLAIM", "this agent has no hub"),
+        Op::UpdateMetadata => cannot(
             "UPDATE_METADATA",
             "this agent has no hub that would send it; PUT /user-meta and /device-meta",
-        )),
-        Op::XconnectGraph => Err(cannot("XCONNECT_GRAPH", "this agent links no services")),
-    };
-    match asked {
-        Ok(request) => answer::reply(backend.ask.ask(request).await),
-        Err(refused) => refused,
+        ),
+        Op::XconnectGraph => cannot("XCONNECT_GRAPH", "this agent links no services"),
     }
 }
 
 /// The device's end, if whoever carries it out would: before anything is stopped for it.
-async fn turn(backend: &Backend, op: &str, turn: Turn, then: AfterShutdown) -> Result<Request, Answer> {
+async fn turn(
+    backend: &Backend,
+    op: &'static str,
+    turn: Turn,
+    then: AfterShutdown,
+) -> Result<Request, Unasked> {
     match backend.power.may(turn).await {
         Ok(()) => Ok(Request::ShutDown { then }),
-        Err(failure) => Err(cannot(op, &format!("failed to {}", failure.detail))),
+        Err(failure) => Err(Unasked::Cannot { op, why: format!("failed to {}", failure.detail) }),
     }
 }
 
 /// The engine refuses what it is asked while an update is under way; what it is not asked, or not asked yet, is refused here.
-fn not_while_updating(backend: &Backend, op: Op) -> Result<(), Answer> {
+fn not_while_updating(backend: &Backend, op: Op) -> Result<(), Unasked> {
     match op {
         Op::LocalRun
         | Op::LocalRunCommit
@@ -158,15 +187,9 @@ fn not_while_updating(backend: &Backend, op: Op) -> Result<(), Answer> {
     }
     let phase = backend.report().phase;
     match phase {
-        Phase::Verifying | Phase::Trying | Phase::Testing | Phase::RollingBack => {
-            Err(answer::refused(&Refusal::Busy(phase)))
-        }
+        Phase::Verifying | Phase::Trying | Phase::Testing | Phase::RollingBack => Err(Unasked::Later(phase)),
         Phase::Booting | Phase::Running | Phase::OnlyAnswering | Phase::ShuttingDown => Ok(()),
     }
-}
-
-fn cannot(op: &str, why: &str) -> Answer {
-    answer::error(StatusCode::CONFLICT, &format!("{op} is not possible on this device: {why}"))
 }
 
 #[derive(Deserialize)]

@@ -43,10 +43,8 @@ fn what_is_tried_once_runs_on_uncommitted_until_it_is_asked_to_go() {
     let status = device.status();
     assert_eq!((&status["revision"], &status["fallback"]), (&json!("locals/x"), &json!("0")));
     assert_ne!(device.process("web"), web);
-    assert_eq!(device.run("0").code, 200);
-    let mut events = device.events();
-    events.until("the way back", |event| event["kind"] == "phase" && event["phase"] == "rolling-back");
-    events.until("rest", |event| event["kind"] == "phase" && event["phase"] == "running");
+    let said = device.goalctl(&["run", "0", "--follow"]);
+    assert!(said.starts_with("0 is accepted, and what is tried once makes way for it"), "{said}");
     assert_eq!(device.status()["revision"], "0");
     assert_eq!(device.process("kept"), kept, "an untouched container was restarted");
     let document = device.client().get("/steps/locals/x/progress").json();
@@ -111,6 +109,14 @@ fn local_run_commit_ends_as_the_rollback_point() {
     let progress = tried(&device, "LOCAL_RUN_COMMIT", "locals/x", &changed("new"));
     assert_eq!(progress["status-msg"], "Update finished, revision set as rollback point");
     assert_eq!(device.status()["fallback"], "locals/x");
+    device.post("locals/y", &changed("newer"));
+    device.goalctl(&["run", "locals/y", "--commit", "--follow"]);
+    assert_eq!(device.status()["fallback"], "locals/y");
+    device.goalctl(&["run", "0", "--once", "--follow"]);
+    let status = device.status();
+    assert_eq!((&status["revision"], &status["fallback"]), (&json!("0"), &json!("locals/y")));
+    device.goalctl(&["run", "locals/y", "--follow"]);
+    assert_eq!(device.goalctl(&["factory"]), "the factory revision, 0, is now the same as what runs\n");
 }
 
 #[test]

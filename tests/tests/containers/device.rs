@@ -83,6 +83,15 @@ impl Device {
         self.client().send("POST", "/commands", body.as_bytes())
     }
 
+    /// What an operator's goalctl prints, its errors last; it must succeed.
+    pub(crate) fn goalctl(&self, arguments: &[&str]) -> String {
+        let mut goalctl = std::process::Command::new(Programs::find("debug").goalctl);
+        let ended = goalctl.arg("--socket").arg(self.agent().socket()).args(arguments).output().unwrap();
+        let said = String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap();
+        assert!(ended.status.success(), "goalctl {arguments:?}: {said}");
+        said
+    }
+
     /// What lies in the agent's root folder.
     pub(crate) fn root(&self) -> std::path::PathBuf {
         self.folder.root()

@@ -1,5 +1,11 @@
 //! The device's end: asked of logind where another init owns the power, refused with the reason where nobody can be asked.
 
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use tests::live::{self, Client, Events, Programs};
+
 use crate::bus::{Answers, Bus};
 use crate::device::Device;
 use crate::revision::{Container, READY, Revision};
@@ -101,4 +107,30 @@ fn while_an_update_is_tried_nothing_is_asked() {
         assert_eq!((answer.code, answer.text().as_str()), (503, ongoing), "{op}");
     }
     assert_eq!(bus.asked(), [""; 0]);
+}
+
+/// In a process namespace of its own the agent is the first process of all; there the kernel ends it by the signal that tells a
+/// reboot from a power-off.
+#[test]
+fn the_first_process_of_all_has_the_kernel_do_it_once_every_container_has_stopped() {
+    for (op, signal) in [("REBOOT_DEVICE", Signal::SIGHUP), ("POWEROFF_DEVICE", Signal::SIGINT)] {
+        let folder = live::Device::new(&factory().state());
+        let mut first = Command::new("unshare");
+        first.args(["--pid", "--fork", "--mount-proc", "--kill-child"]).arg(Programs::find("debug").goalpost);
+        first.arg("run").arg("--root").arg(folder.root()).arg("--run-dir").arg(folder.run_dir());
+        first
+            .env("NOTIFY_SOCKET", folder.path().join("notify"))
+            .env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent");
+        let mut first = first.spawn().unwrap();
+        folder.until_ready();
+        let socket = folder.run_dir().join("pv-ctrl");
+        Events::open(&socket, "since=0").until_goal_met("web");
+        let mut client = Client::connect(&socket);
+        let answer = client.send("POST", "/commands", format!(r#"{{"op":"{op}","payload":""}}"#).as_bytes());
+        assert_eq!((answer.code, answer.text()), (200, String::new()));
+        assert_eq!(first.wait().unwrap().signal(), Some(signal as i32), "{op}");
+        let journal = std::fs::read_to_string(folder.root().join("journal/current.jsonl")).unwrap();
+        let (stopped, left) = (journal.rfind(r#""to":"STOPPED""#), journal.rfind(r#""kind":"leave""#));
+        assert!(stopped.is_some() && stopped < left, "{op}: {journal}");
+    }
 }
