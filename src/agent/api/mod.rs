@@ -12,13 +12,16 @@
 mod answer;
 mod body;
 mod caller;
+mod drivers;
 pub mod head;
 mod listen;
+mod meta;
 mod objects;
 mod plan;
 mod render;
 mod requests;
 mod route;
+mod settings;
 mod steps;
 mod streams;
 mod wire;
@@ -32,8 +35,10 @@ use tokio::net::UnixListener;
 use tokio::sync::watch;
 
 use crate::ask::Asker;
+use crate::config::Config;
 use crate::history::History;
 use crate::logs::Logs;
+use crate::metadata::Metadata;
 use crate::power::Owner;
 use crate::store::Store;
 use caller::{Listener, Who};
@@ -48,6 +53,8 @@ pub struct Backend {
     history: Arc<History>,
     logs: Arc<Logs>,
     power: Owner,
+    metadata: Arc<Metadata>,
+    settings: settings::Pages,
     rendered: Rendered,
 }
 
@@ -60,9 +67,20 @@ impl Backend {
         report: watch::Receiver<Arc<DeviceReport>>,
         history: Arc<History>,
         logs: Arc<Logs>,
-        power: Owner,
+        metadata: Arc<Metadata>,
+        config: &Config,
     ) -> Arc<Backend> {
-        Arc::new(Backend { store, ask, report, history, logs, power, rendered: Rendered::default() })
+        Arc::new(Backend {
+            store,
+            ask,
+            report,
+            history,
+            logs,
+            power: Owner::of(config),
+            metadata,
+            settings: settings::Pages::of(&config.listed()),
+            rendered: Rendered::default(),
+        })
     }
 
     fn report(&self) -> Arc<DeviceReport> {

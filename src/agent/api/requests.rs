@@ -145,11 +145,10 @@ async fn request_of(backend: &Backend, op: Op, payload: &str, force: bool) -> Re
         Op::DisableSsh => cannot("DISABLE_SSH", "this agent has no SSH server"),
         Op::GoRemote => cannot("GO_REMOTE", "this agent has no hub"),
         Op::Unclaim => cannot("UNCLAIM", "this agent has no hub"),
-        Op::UpdateMetadata => cannot(
-            "UPDATE_METADATA",
-            "this agent has no hub that would send it; PUT /user-meta and /device-meta",
-        ),
-        Op::XconnectGraph => cannot("XCONNECT_GRAPH", "this agent links no services"),
+        Op::UpdateMetadata => {
+            cannot("UPDATE_METADATA", "PUT /device-meta/KEY sets one, and is done when it is answered")
+        }
+        Op::XconnectGraph => cannot("XCONNECT_GRAPH", "this agent links no services yet"),
     }
 }
 

@@ -250,12 +250,8 @@ fn what_this_device_cannot_do_is_refused_with_the_reason() {
         ("DISABLE_SSH", "", "this agent has no SSH server"),
         ("GO_REMOTE", "", "this agent has no hub"),
         ("UNCLAIM", "", "this agent has no hub"),
-        (
-            "UPDATE_METADATA",
-            "{}",
-            "this agent has no hub that would send it; PUT /user-meta and /device-meta",
-        ),
-        ("XCONNECT_GRAPH", "", "this agent links no services"),
+        ("UPDATE_METADATA", "{}", "PUT /device-meta/KEY sets one, and is done when it is answered"),
+        ("XCONNECT_GRAPH", "", "this agent links no services yet"),
     ] {
         let (code, text) =
             device.says("POST", "/commands", &format!(r#"{{"op":"{op}","payload":"{payload}"}}"#));

@@ -14,6 +14,7 @@ mod commands;
 mod control;
 mod crashes;
 mod hostile;
+mod metadata;
 mod power;
 mod updates;
 mod walk;
