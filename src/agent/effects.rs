@@ -161,6 +161,7 @@ impl Effects {
                 });
             }
             Action::Collect { keep } => self.blocking(move |world| steps::collect(world, keep)),
+            Action::MakeFactory { from } => self.blocking(move |world| steps::make_factory(world, &from)),
             Action::Install { .. } | Action::Reply { .. } | Action::Leave(_) => {
                 log::error!("op=begin error=\"this action is the loop's own\"");
             }

@@ -16,7 +16,7 @@ use engine::{Action, Engine, Event, Report, Step, Time};
 use model::durable::Durable;
 use model::report::{DeviceReport, Failure, Happening};
 use model::request::{AfterShutdown, Request};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::ask::Question;
 use crate::effects::Effects;
@@ -54,6 +54,7 @@ pub(crate) struct Inputs {
     pub(crate) asked: mpsc::Receiver<Question>,
     pub(crate) questions: Questions,
     pub(crate) supervisor: Supervisor,
+    pub(crate) turning: Turning,
 }
 
 impl Agent {
@@ -62,10 +63,13 @@ impl Agent {
         self.step(Event::Booted).await;
         self.inputs.supervisor.ready();
         loop {
-            let event = self.inputs.next().await;
+            let event = match self.inputs.next().await {
+                Next::Event(event) => event,
+                Next::Left => return self.close().await,
+            };
             let leaving = self.step(event).await;
             if let Some(then) = leaving
-                && let Some(Left) = self.leave(then).await
+                && let Some(Ended) = self.leave(then).await
             {
                 return;
             }
@@ -138,6 +142,7 @@ impl Agent {
                 | Action::Verify { .. }
                 | Action::SetBoot { .. }
                 | Action::WriteProgress { .. }
+                | Action::MakeFactory { .. }
                 | Action::Collect { .. } => self.effects.begin(action.clone()),
             }
         }
@@ -174,14 +179,25 @@ impl Agent {
         }
     }
 
+    /// What is written last.
+    async fn close(self) {
+        self.journal.close().await;
+        self.effects.remove_groups();
+    }
+
     /// Leaves, or tells the engine why not.
-    async fn leave(&mut self, then: AfterShutdown) -> Option<Left> {
+    async fn leave(&mut self, then: AfterShutdown) -> Option<Ended> {
         let folder = self.effects.journal_folder();
         mem::replace(&mut self.journal, Journal::open(folder)).close().await;
         match leave::leave(then, self.effects.config()) {
-            Ok(left) => {
+            Ok(Left::Now) => {
                 self.effects.remove_groups();
-                Some(left)
+                Some(Ended)
+            }
+            // Whoever asked for it hears that it is accepted; the loop goes on until the device's end is certain.
+            Ok(Left::After(owner, turn)) => {
+                self.inputs.turning.begin(owner.carry_out(turn));
+                None
             }
             Err(failure) => {
                 log::error!("op=leave error={:?}", failure.detail);
@@ -193,19 +209,77 @@ impl Agent {
     }
 }
 
+/// The agent's process may end.
+struct Ended;
+
+/// What comes in next.
+enum Next {
+    Event(Event),
+    /// The init ends the agent, as it was asked to with the device.
+    Left,
+}
+
+/// The device's end, where somebody else carries it out.
+#[derive(Debug, Default)]
+pub(crate) enum Turning {
+    #[default]
+    NotAsked,
+    /// Whether it is taken on comes here.
+    Asked(oneshot::Receiver<Result<(), Failure>>),
+    /// It is: what follows is the init's signal to end, or the engine's patience is over.
+    TakenOn,
+}
+
+impl Turning {
+    fn begin(&mut self, end: impl Future<Output = Result<(), Failure>> + Send + 'static) {
+        let (answer, answered) = oneshot::channel();
+        tokio::spawn(async move { answer.send(end.await) });
+        *self = Turning::Asked(answered);
+    }
+
+    fn is_begun(&self) -> bool {
+        !matches!(self, Turning::NotAsked)
+    }
+
+    /// Why it is not taken on. Cancel-safe.
+    async fn failed(&mut self) -> Failure {
+        let Turning::Asked(answered) = self else { return std::future::pending().await };
+        match answered.await {
+            Ok(Err(failure)) => {
+                *self = Turning::NotAsked;
+                failure
+            }
+            Ok(Ok(())) | Err(_) => {
+                *self = Turning::TakenOn;
+                std::future::pending().await
+            }
+        }
+    }
+}
+
 impl Inputs {
     /// The next event. Cancel-safe throughout. In this order, so that a flood of requests delays no exit, deadline or sign of
     /// life; the engine bounds how many of the others there can be.
-    async fn next(&mut self) -> Event {
+    async fn next(&mut self) -> Next {
         loop {
-            tokio::select! {
+            return Next::Event(tokio::select! {
                 biased;
-                asked = self.signals.next() => return self.questions.own(shut_down(asked)),
-                () = self.timer.rung() => return Event::Woke,
-                () = self.supervisor.wants_sign_of_life() => self.supervisor.alive(),
-                Some(event) = self.events.recv() => return event,
-                Some(question) = self.asked.recv() => return self.questions.take_in(question),
-            }
+                asked = self.signals.next() => match asked {
+                    Asked::End if self.turning.is_begun() => return Next::Left,
+                    Asked::End | Asked::Restart => self.questions.own(shut_down(asked)),
+                },
+                () = self.timer.rung() => Event::Woke,
+                failure = self.turning.failed() => {
+                    log::error!("op=leave error={:?}", failure.detail);
+                    Event::Report(Report::LeaveFailed { failure })
+                }
+                () = self.supervisor.wants_sign_of_life() => {
+                    self.supervisor.alive();
+                    continue;
+                }
+                Some(event) = self.events.recv() => event,
+                Some(question) = self.asked.recv() => self.questions.take_in(question),
+            });
         }
     }
 }

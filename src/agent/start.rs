@@ -34,7 +34,7 @@ use crate::journal::Journal;
 use crate::logs::Logs;
 use crate::metadata::{self, Metadata};
 use crate::record::{Life, Record, Stage};
-use crate::run::{Agent, Inputs};
+use crate::run::{Agent, Inputs, Turning};
 use crate::serving::Serving;
 use crate::store::Store;
 
@@ -154,7 +154,7 @@ pub async fn start(config: Config) -> Result<Agent, StartError> {
         Arc::clone(&history),
         Arc::clone(&logs),
         Arc::clone(&metadata),
-        &config.listed(),
+        &config,
     );
     let serving = Serving::begin(api::serve_host(bind_host(&config)?, Arc::clone(&backend)));
     let journal = Journal::open(config.journal_folder());
@@ -181,6 +181,7 @@ pub async fn start(config: Config) -> Result<Agent, StartError> {
         asked,
         questions: Questions::default(),
         supervisor: Supervisor::from_environment(),
+        turning: Turning::default(),
     };
     Ok(Agent { engine, store, effects, report, history, journal, inputs, _serving: serving })
 }

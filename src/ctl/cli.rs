@@ -72,8 +72,19 @@ Exit codes with --follow: 0 the update is done, 4 it was rolled back, 5 it was r
     #[command(after_help = "\
 Examples:
   goalctl run locals/try --follow
+  goalctl run locals/try --once                  never committed: the next boot, or a run of what is, brings that back
   goalctl run 0                                  back to the factory revision")]
     Run(Run),
+    /// Make the rollback point, or the one before it, the factory revision 0
+    #[command(after_help = "\
+Examples:
+  goalctl factory                                what runs, once it is the rollback point
+  goalctl factory locals/good")]
+    Factory {
+        /// Its name: a number, or locals/NAME [default: what runs]
+        #[arg(value_name = "REV")]
+        revision: Option<String>,
+    },
     /// Show every container: its status, its goal, why it is where it is
     #[command(after_help = "\
 Examples:
@@ -197,6 +208,10 @@ Examples:
     },
     /// Remove revisions and objects that nothing needs
     Gc,
+    /// Stop every container in order, then reboot the device
+    Reboot(Sure),
+    /// Stop every container in order, then switch the device off
+    Poweroff(Sure),
     /// Make a squashfs image of a folder: all owned by root, no extended attributes, the same bytes each time
     #[command(after_help = "\
 Examples:
@@ -341,8 +356,21 @@ pub(crate) struct Run {
     /// Its name: a number, or locals/NAME
     #[arg(value_name = "REV")]
     pub(crate) revision: String,
+    /// Say that it is to be committed once it has proved stable, which every run is here (LOCAL_RUN_COMMIT)
+    #[arg(long, conflicts_with = "once")]
+    pub(crate) commit: bool,
+    /// Never commit it: it runs until the next boot or request (TRY_ONCE)
+    #[arg(long)]
+    pub(crate) once: bool,
     #[command(flatten)]
     pub(crate) how: HowToRun,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Sure {
+    /// Do not ask whether it is meant; without a terminal there is nobody to ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Clone, Copy, Args)]

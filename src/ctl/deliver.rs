@@ -14,6 +14,8 @@ use crate::bundle::{Bundle, named_objects};
 use crate::check;
 use crate::cli::{Post, Run};
 use crate::client::Client;
+use crate::control;
+use crate::device;
 use crate::events::{Event, Events, From, Until};
 use crate::failed::Failed;
 use crate::meter::Meter;
@@ -44,11 +46,16 @@ pub(crate) async fn post(client: &Client, output: &Output, post: &Post) -> Resul
             .line(&format!("{revision} is on the device; `goalctl run {revision} --follow` runs it"));
     }
     output.line(&format!("{revision} is on the device"))?;
-    begin(client, output, &revision, post.how).await
+    begin(client, output, "LOCAL_RUN", &revision, post.how).await
 }
 
 pub(crate) async fn run(client: &Client, output: &Output, run: &Run) -> Result<(), Failed> {
-    begin(client, output, &address::revision(&run.revision)?, run.how).await
+    let op = match (run.once, run.commit) {
+        (true, _) => "TRY_ONCE",
+        (false, true) => "LOCAL_RUN_COMMIT",
+        (false, false) => "LOCAL_RUN",
+    };
+    begin(client, output, op, &address::revision(&run.revision)?, run.how).await
 }
 
 fn name(post: &Post, bundle: &Bundle) -> Result<RevisionId, Failed> {
@@ -136,22 +143,34 @@ pub(crate) async fn put_step(client: &Client, revision: &RevisionId, state: &[u8
 async fn begin(
     client: &Client,
     output: &Output,
+    op: &str,
     revision: &RevisionId,
     how: crate::cli::HowToRun,
 ) -> Result<(), Failed> {
     // Before the command: what it causes cannot be missed.
     let events = if how.follow { Some(Events::open(client, None, Until::Forever).await?) } else { None };
+    let returns = match how.follow {
+        true => device::read(client).await.is_ok_and(|device| device.returns_to(revision.as_str())),
+        false => false,
+    };
     let force = if how.force { r#","force":true"# } else { "" };
-    let body = format!(r#"{{"op":"LOCAL_RUN","payload":"{revision}"{force}}}"#);
-    client
-        .call(Method::POST, "/commands", body.into_bytes())
-        .await?
-        .expect_success(&format!("run {revision}"))?;
-    output.line(&format!("{revision} is accepted, and going to be tried"))?;
+    control::command(client, op, revision.as_str(), force, &format!("run {revision}")).await?;
+    let then = if returns { "and what is tried once makes way for it" } else { "and going to be tried" };
+    output.line(&format!("{revision} is accepted, {then}"))?;
+    let over = if returns { Over::Back } else { Over::Update };
     match events {
-        Some(events) => follow(client, output, revision, events).await,
+        Some(events) => follow(client, output, revision, events, over).await,
         None => Ok(()),
     }
+}
+
+/// What the end of a run is told by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// The progress document of its revision.
+    Update,
+    /// The device is at rest again: what was committed is back.
+    Back,
 }
 
 /// Shows what happens until the update is over.
@@ -160,6 +179,7 @@ async fn follow(
     output: &Output,
     revision: &RevisionId,
     mut events: Events,
+    over: Over,
 ) -> Result<(), Failed> {
     let mut last = None;
     loop {
@@ -169,6 +189,9 @@ async fn follow(
                 output.line(&event.line(output))?;
                 if let Some(outcome) = outcome_in(&event, revision) {
                     return outcome;
+                }
+                if over == Over::Back && event.kind == "phase" && event.text("phase") == "running" {
+                    return Ok(());
                 }
             }
             // The agent restarts in a reboot update: it has not failed while it comes back.

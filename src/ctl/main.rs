@@ -42,6 +42,7 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::client::Client;
+use crate::control::Turn;
 use crate::events::Until;
 use crate::failed::Failed;
 use crate::output::Output;
@@ -110,6 +111,9 @@ async fn carry_out(cli: Cli, output: &Output) -> Result<u8, Failed> {
         Command::Check { path, format } => check::check(&path, output, format),
         Command::Plan { from, to, format } => plan::print(client, output, &from, &to, format).await,
         Command::Gc => control::collect(client, output).await,
+        Command::Factory { revision } => control::make_factory(client, output, revision.as_deref()).await,
+        Command::Reboot(sure) => control::turn(client, output, Turn::Reboot, sure).await,
+        Command::Poweroff(sure) => control::turn(client, output, Turn::Off, sure).await,
         Command::Export { from, file } => export::export(client, output, &from, &file).await,
         Command::Import { file, folder } => import::import(&file, &folder, output).await,
         Command::Tx { command } => tx::run(client, output, command).await,

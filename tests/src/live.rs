@@ -398,7 +398,8 @@ pub struct Events {
 }
 
 impl Events {
-    fn open(socket: &Path, query: &str) -> Events {
+    /// The stream of whoever listens there.
+    pub fn open(socket: &Path, query: &str) -> Events {
         let mut stream = UnixStream::connect(socket).expect("the agent listens");
         // 1.0: the stream is not cut into chunks.
         write!(stream, "GET /events?{query} HTTP/1.0\r\n\r\n").expect("the agent reads requests");

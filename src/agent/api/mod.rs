@@ -35,10 +35,11 @@ use tokio::net::UnixListener;
 use tokio::sync::watch;
 
 use crate::ask::Asker;
-use crate::config::Setting;
+use crate::config::Config;
 use crate::history::History;
 use crate::logs::Logs;
 use crate::metadata::Metadata;
+use crate::power::Owner;
 use crate::store::Store;
 use caller::{Listener, Who};
 use render::Rendered;
@@ -51,6 +52,7 @@ pub struct Backend {
     report: watch::Receiver<Arc<DeviceReport>>,
     history: Arc<History>,
     logs: Arc<Logs>,
+    power: Owner,
     metadata: Arc<Metadata>,
     settings: settings::Pages,
     rendered: Rendered,
@@ -66,7 +68,7 @@ impl Backend {
         history: Arc<History>,
         logs: Arc<Logs>,
         metadata: Arc<Metadata>,
-        settings: &[Setting],
+        config: &Config,
     ) -> Arc<Backend> {
         Arc::new(Backend {
             store,
@@ -74,8 +76,9 @@ impl Backend {
             report,
             history,
             logs,
+            power: Owner::of(config),
             metadata,
-            settings: settings::Pages::of(settings),
+            settings: settings::Pages::of(&config.listed()),
             rendered: Rendered::default(),
         })
     }
