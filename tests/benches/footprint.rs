@@ -66,8 +66,7 @@ fn sizes(programs: &Programs) -> Vec<Budget> {
 
 fn running(programs: &Programs) -> Vec<Budget> {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let probe =
-        peers::compile(folder.path(), "probe.c", &[]).expect("a C compiler, as for the product itself");
+    let probe = peers::probe(folder.path());
     let root = peers::root_folder(folder.path(), &probe);
     let image = folder.path().join("root.squashfs");
     let made = std::process::Command::new("mksquashfs")
