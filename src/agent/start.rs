@@ -165,7 +165,8 @@ pub async fn start(config: Config) -> Result<Agent, StartError> {
         questions: Questions::default(),
         supervisor: Supervisor::from_environment(),
     };
-    Ok(Agent { engine, store, effects, report, history, journal, inputs, _serving: serving })
+    let unpublished = Vec::new();
+    Ok(Agent { engine, store, effects, report, history, unpublished, journal, inputs, _serving: serving })
 }
 
 /// Looks at the device before anything is decided.
