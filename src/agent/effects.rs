@@ -9,6 +9,7 @@ mod mount;
 mod place;
 mod start;
 mod steps;
+mod stops;
 mod turns;
 mod unpack;
 
@@ -35,6 +36,7 @@ pub(crate) use self::launches::Launches;
 pub(crate) use self::life::Alive;
 use self::mount::Mounts;
 pub(crate) use self::place::Device;
+use self::stops::Stopper;
 use self::turns::Turns;
 
 /// Begins actions. Owned by the loop, so that what it remembers needs no lock.
@@ -42,7 +44,7 @@ use self::turns::Turns;
 pub(crate) struct Effects {
     world: Arc<World>,
     events: mpsc::Sender<Event>,
-    lives: BTreeMap<(ContainerName, Generation), mpsc::Sender<StopHow>>,
+    lives: BTreeMap<(ContainerName, Generation), Stopper>,
     mounts: Mounts,
     turns: Turns,
 }
@@ -129,7 +131,7 @@ impl Effects {
     /// Watches the lives that a former agent left.
     pub(crate) fn adopt(&mut self, alive: Vec<Alive>) {
         for life in alive {
-            let (stop, stops) = mpsc::channel(life::STOPS);
+            let (stop, stops) = stops::pair();
             self.lives.insert((life.note.container.clone(), life.note.generation), stop);
             tokio::spawn(life::watch_adopted(Arc::clone(&self.world), self.events.clone(), life, stops));
         }
@@ -191,7 +193,7 @@ impl Effects {
         tokio::spawn(async move {
             let turn = place.turn().await;
             let outcome = match plan {
-                Some(plan) => mount::take_away(&world, &plan).await,
+                Some(plan) => mount::take_away(&world, plan).await,
                 None => Ok(()),
             };
             drop(turn);
@@ -200,7 +202,7 @@ impl Effects {
     }
 
     fn start(&mut self, container: ContainerName, revision: RevisionId, generation: Generation) {
-        let (stop, stops) = mpsc::channel(life::STOPS);
+        let (stop, stops) = stops::pair();
         self.lives.retain(|_, stop| !stop.is_closed());
         self.lives.insert((container.clone(), generation), stop);
         let order = start::Order { container, revision, generation };
@@ -209,9 +211,8 @@ impl Effects {
 
     /// A life that is not there any more needs no stop: its exit is on its way.
     fn stop(&mut self, container: ContainerName, generation: Generation, how: StopHow) {
-        if let Some(stop) = self.lives.get(&(container, generation)) {
-            // Full: a stop is waiting to be carried out already, and asking twice is asking once.
-            let _ = stop.try_send(how);
+        if let Some(life) = self.lives.get(&(container, generation)) {
+            life.stop(how);
         }
     }
 
