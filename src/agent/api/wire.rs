@@ -145,7 +145,7 @@ impl Wire {
         if self.turn != Turn::Ours || cleaned.rewritten.is_some() || cleaned.body != Framing::Sized(0) {
             return false;
         }
-        let Some(answer) = self.listener.known(&self.inbox.unread()[cleaned.from..cleaned.to]) else {
+        let Some(answer) = self.listener.answer_to(&self.inbox.unread()[cleaned.from..cleaned.to]) else {
             return false;
         };
         self.inbox.skip(cleaned.to);
