@@ -47,6 +47,8 @@ pub struct Logs {
     sources: Mutex<HashMap<ContainerName, Arc<Source>>>,
     buffer: Mutex<Box<[u8]>>,
     to_writer: SyncSender<Message>,
+    /// Changes whenever something was written, of whatever container: followers are few, containers many.
+    written: Arc<watch::Sender<u64>>,
 }
 
 /// A container's output, over all its lives.
@@ -55,8 +57,8 @@ struct Source {
     followers: AtomicUsize,
     /// A follower came, who wants at once what lies in the pipe.
     wanted: Notify,
-    /// How far the files got.
-    written: watch::Sender<Position>,
+    /// How far the files got. Locked for a moment only, while the files are for as long as a disk takes.
+    written: Mutex<Position>,
     files: Mutex<Files>,
 }
 
@@ -74,12 +76,14 @@ impl Logs {
     pub fn new(store: Arc<Store>, limits: LogLimits) -> std::io::Result<Arc<Logs>> {
         let (to_writer, messages) = std::sync::mpsc::sync_channel(WAITING);
         let folder = store.folder().clone();
+        let written = Arc::new(watch::Sender::new(0));
+        let told = Arc::clone(&written);
         std::thread::Builder::new()
             .name("logs".into())
             .stack_size(128 * 1024)
-            .spawn(move || writer::run(&folder, limits, &messages))?;
+            .spawn(move || writer::run(&folder, limits, &messages, &told))?;
         let buffer = Mutex::new(vec![0; CHUNK].into());
-        Ok(Arc::new(Logs { store, limits, sources: Mutex::default(), buffer, to_writer }))
+        Ok(Arc::new(Logs { store, limits, sources: Mutex::default(), buffer, to_writer, written }))
     }
 
     /// Captures what comes out of `output` (the read end of a pipe, or a terminal's master) until all its writers are gone.
@@ -111,7 +115,8 @@ impl Logs {
             (None, Reading::Follow) => self.source(container),
             (None, Reading::Stored) => Arc::new(Source::new()),
         };
-        reader::open(self.store.folder().clone(), source, fallback, reading, self.limits).await
+        let written = self.written.subscribe();
+        reader::open(self.store.folder().clone(), source, written, fallback, reading, self.limits).await
     }
 
     /// Waits until all that was captured so far is in its files.
@@ -136,9 +141,14 @@ impl Source {
         Source {
             followers: AtomicUsize::new(0),
             wanted: Notify::new(),
-            written: watch::Sender::new(Position::default()),
+            written: Mutex::default(),
             files: Mutex::default(),
         }
+    }
+
+    /// How far the files got.
+    fn written(&self) -> Position {
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_followed(&self) -> bool {

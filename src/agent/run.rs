@@ -16,6 +16,7 @@ use engine::{Action, Engine, Event, Report, Step, Time};
 use model::durable::Durable;
 use model::report::{DeviceReport, Failure, Happening};
 use model::request::{AfterShutdown, Request};
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::ask::Question;
@@ -29,7 +30,10 @@ use crate::inputs::supervisor::Supervisor;
 use crate::journal::{Entry, Journal, Saved};
 use crate::serving::Serving;
 use crate::store::Store;
-use crate::words::{self, Line};
+use crate::words::Line;
+
+/// Steps that are published together at most.
+const MOST_HELD_BACK: usize = 32;
 
 /// One life of the agent: whatever the loop owns.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub struct Agent {
     pub(crate) effects: Effects,
     pub(crate) report: watch::Sender<Arc<DeviceReport>>,
     pub(crate) history: Arc<History>,
+    /// What happened in each step since the last report was published.
+    pub(crate) unpublished: Vec<(Time, Vec<Happening>)>,
     pub(crate) journal: Journal,
     pub(crate) inputs: Inputs,
     /// Answers the host socket.
@@ -118,15 +124,17 @@ impl Agent {
 
     /// Publishes, notes, then acts: whoever gets an answer finds in the report what it was answered for.
     fn conclude(&mut self, now: Time, thought: &Thought) -> Option<AfterShutdown> {
-        self.publish(now, &thought.happenings);
-        thought.log(now);
-        self.journal.add(&Entry {
+        self.publish(now, thought);
+        let told = Entry {
             now,
             event: &thought.event,
             save: thought.save,
             happenings: &thought.happenings,
             actions: &thought.actions,
-        });
+        }
+        .told();
+        thought.log(now, &told);
+        self.journal.add(&told);
         let mut leaving = None;
         for action in &thought.actions {
             match action {
@@ -149,7 +157,15 @@ impl Agent {
         leaving
     }
 
-    fn publish(&mut self, now: Time, happenings: &[Happening]) {
+    /// While more events wait to be thought about, and nobody gets an answer, their steps are published together: a report is of
+    /// every container, and a hundred of them start at once.
+    fn publish(&mut self, now: Time, thought: &Thought) {
+        self.unpublished.push((now, thought.happenings.clone()));
+        let answers =
+            thought.actions.iter().any(|action| matches!(action, Action::Reply { .. } | Action::Leave(_)));
+        if !answers && !self.inputs.events.is_empty() && self.unpublished.len() < MOST_HELD_BACK {
+            return;
+        }
         let report = self.engine.report();
         if let Some(revision) = &report.revision
             && self.report.borrow().revision.as_ref() != Some(revision)
@@ -169,7 +185,9 @@ impl Agent {
         if status_changed {
             self.effects.show_status();
         }
-        self.history.record(now, happenings);
+        for (at, happenings) in self.unpublished.drain(..) {
+            self.history.record(at, &happenings);
+        }
     }
 
     fn arm(&mut self) {
@@ -316,7 +334,7 @@ struct Thought {
 
 impl Thought {
     /// One line: what an operator would tell a colleague is INFO, the rest DEBUG.
-    fn log(&self, now: Time) {
+    fn log(&self, now: Time, told: &Value) {
         let level = if self.happenings.is_empty() { log::Level::Debug } else { log::Level::Info };
         if !log::log_enabled!(level) {
             return;
@@ -324,14 +342,15 @@ impl Thought {
         log::log!(
             level,
             "t={now} event=[{}] save={} happened=[{}] actions=[{}]",
-            Line(&words::event(&self.event)),
+            Line(&told["event"]),
             self.save.as_str(),
-            lines(self.happenings.iter().map(words::happening)),
-            lines(self.actions.iter().map(words::action)),
+            lines(&told["happenings"]),
+            lines(&told["actions"]),
         );
     }
 }
 
-fn lines(all: impl Iterator<Item = serde_json::Value>) -> String {
-    all.map(|fields| Line(&fields).to_string()).collect::<Vec<_>>().join("; ")
+fn lines(all: &Value) -> String {
+    let all = all.as_array().into_iter().flatten();
+    all.map(|fields| Line(fields).to_string()).collect::<Vec<_>>().join("; ")
 }

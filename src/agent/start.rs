@@ -183,7 +183,8 @@ pub async fn start(config: Config) -> Result<Agent, StartError> {
         supervisor: Supervisor::from_environment(),
         turning: Turning::default(),
     };
-    Ok(Agent { engine, store, effects, report, history, journal, inputs, _serving: serving })
+    let unpublished = Vec::new();
+    Ok(Agent { engine, store, effects, report, history, unpublished, journal, inputs, _serving: serving })
 }
 
 /// Looks at the device before anything is decided.

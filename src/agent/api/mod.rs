@@ -1,7 +1,8 @@
 //! The control API: HTTP on Unix sockets, where the socket says who asks.
 //!
 //! ```text
-//! listen.rs    accepts, counts connections            wire.rs, head.rs   bytes cleaned on their way to hyper, deadlines
+//! listen.rs    accepts, counts connections            wire.rs, head.rs   bytes cleaned on their way to hyper, or answered at once
+//!                                                     inbox.rs           what came in, deadlines
 //! caller.rs    one request: who may, what is it       route.rs           path -> Endpoint
 //! render.rs    the report as JSON, once per report    requests.rs        what only the engine can answer
 //! answer.rs    codes, texts, bodies                   streams.rs, …      the endpoints that take longer
@@ -14,6 +15,7 @@ mod body;
 mod caller;
 mod drivers;
 pub mod head;
+mod inbox;
 mod listen;
 mod meta;
 mod objects;

@@ -76,23 +76,10 @@ pub(super) struct Running {
     kit: Kit,
 }
 
-/// Makes what the life has for itself, then asks the launcher.
+/// Asks the launcher for its process, and makes what the life has for itself.
 pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Starting, Failure> {
     let place = place::of(world, &order.container, &order.revision)?;
     let plan = place.start()?;
-    let listener = control::listen(&place.control_folder())?;
-    match place.container.role {
-        // It sees all of it, by a mount of its plan.
-        Role::Mgmt => {}
-        Role::Nobody => world.metadata.show_to(&order.container)?,
-    }
-    let serving = Serving::begin(api::serve_container(
-        listener,
-        order.container.clone(),
-        order.generation,
-        place.container.role,
-        Arc::clone(&world.backend),
-    ));
     let (output, output_end) = pipe()?;
     let group = match &world.device.cgroups {
         Some(groups) => {
@@ -103,7 +90,7 @@ pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Startin
         None => None,
     };
     let begin = |launcher: &Launcher| {
-        launcher.begin_start(&Start {
+        launcher.begin_process(&Start {
             plan: &plan,
             output: output_end.as_fd(),
             errors: output_end.as_fd(),
@@ -111,10 +98,38 @@ pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Startin
         })
     };
     let pending = world.launcher.ask(begin).map_err(|error| error.failure())?;
-    capture(world, order, output)?;
-    let readable = watched(&pending)?;
-    let kit = Kit { halt: place.halt_signal(), _group: group, _serving: serving };
-    Ok(Starting { pending, readable, noted: Noted::No, kit })
+    drop(output_end);
+    // While the process is being made, what only its program needs; its plan, without which it stays where it is, comes last.
+    let rest = || {
+        match place.container.role {
+            // It sees all of it, by a mount of its plan.
+            Role::Mgmt => {}
+            Role::Nobody => world.metadata.show_to(&order.container)?,
+        }
+        let listener = control::listen(&place.control_folder())?;
+        let serving = Serving::begin(api::serve_container(
+            listener,
+            order.container.clone(),
+            order.generation,
+            place.container.role,
+            Arc::clone(&world.backend),
+        ));
+        capture(world, order, output)?;
+        pending.hand_over(&plan).map_err(|error| error.failure())?;
+        Ok((serving, watched(&pending)?))
+    };
+    match rest() {
+        Ok((serving, readable)) => {
+            let kit = Kit { halt: place.halt_signal(), _group: group, _serving: serving };
+            Ok(Starting { pending, readable, noted: Noted::No, kit })
+        }
+        Err(failure) => {
+            // Blocks for as long as the process needs to end; its control group goes after it.
+            let _ = tokio::task::spawn_blocking(move || pending.abandon()).await;
+            drop(group);
+            Err(failure)
+        }
+    }
 }
 
 fn capture(world: &World, order: &Order, output: OwnedFd) -> Result<(), Failure> {
@@ -131,12 +146,8 @@ fn watched(pending: &Pending) -> Result<AsyncFd<OwnedFd>, Failure> {
     })
 }
 
-/// Our end is read without blocking.
 fn pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
-    let made = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).and_then(|(ours, theirs)| {
-        rustix::io::ioctl_fionbio(&ours, true)?;
-        Ok((ours, theirs))
-    });
+    let made = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
     made.map_err(|errno| Failure::new(FailureKind::Transient, format!("make a pipe for its output: {errno}")))
 }
 
