@@ -5,6 +5,8 @@ pub mod ask;
 pub mod boot;
 pub mod commands;
 pub mod config;
+#[cfg(feature = "dbus")]
+mod dbus;
 pub mod demo;
 pub mod digest;
 mod effects;
@@ -16,6 +18,7 @@ pub mod journal;
 mod json;
 pub mod logs;
 pub mod metadata;
+pub mod power;
 mod record;
 pub mod run;
 mod serving;

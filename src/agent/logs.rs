@@ -55,6 +55,8 @@ pub struct Logs {
     /// None before the first container's sockets.
     ears: Mutex<Option<Arc<Ears>>>,
     to_writer: SyncSender<Message>,
+    /// Changes whenever something was written, of whatever container: followers are few, containers many.
+    written: Arc<watch::Sender<u64>>,
 }
 
 /// A container's output, over all its lives.
@@ -63,8 +65,8 @@ struct Source {
     followers: AtomicUsize,
     /// A follower came, who wants at once what lies in the pipe.
     wanted: Notify,
-    /// How far the files got.
-    written: watch::Sender<Position>,
+    /// How far the files got. Locked for a moment only, while the files are for as long as a disk takes.
+    written: Mutex<Position>,
     files: Mutex<Files>,
 }
 
@@ -82,10 +84,12 @@ impl Logs {
     pub fn new(store: Arc<Store>, limits: LogLimits) -> std::io::Result<Arc<Logs>> {
         let (to_writer, messages) = std::sync::mpsc::sync_channel(WAITING);
         let folder = store.folder().clone();
+        let written = Arc::new(watch::Sender::new(0));
+        let told = Arc::clone(&written);
         std::thread::Builder::new()
             .name("logs".into())
             .stack_size(128 * 1024)
-            .spawn(move || writer::run(&folder, limits, &messages))?;
+            .spawn(move || writer::run(&folder, limits, &messages, &told))?;
         let buffer = Mutex::new(vec![0; CHUNK].into());
         Ok(Arc::new(Logs {
             store,
@@ -94,6 +98,7 @@ impl Logs {
             buffer,
             ears: Mutex::default(),
             to_writer,
+            written,
         }))
     }
 
@@ -164,7 +169,8 @@ impl Logs {
             (None, Reading::Follow) => self.source(container),
             (None, Reading::Stored) => Arc::new(Source::new()),
         };
-        reader::open(self.store.folder().clone(), source, fallback, reading, self.limits).await
+        let written = self.written.subscribe();
+        reader::open(self.store.folder().clone(), source, written, fallback, reading, self.limits).await
     }
 
     /// Waits until all that was captured so far is in its files.
@@ -189,9 +195,14 @@ impl Source {
         Source {
             followers: AtomicUsize::new(0),
             wanted: Notify::new(),
-            written: watch::Sender::new(Position::default()),
+            written: Mutex::default(),
             files: Mutex::default(),
         }
+    }
+
+    /// How far the files got.
+    fn written(&self) -> Position {
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_followed(&self) -> bool {

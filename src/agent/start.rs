@@ -35,7 +35,7 @@ use crate::journal::Journal;
 use crate::logs::Logs;
 use crate::metadata::{self, Metadata};
 use crate::record::{Life, Record, Stage};
-use crate::run::{Agent, Inputs};
+use crate::run::{Agent, Inputs, Turning};
 use crate::serving::Serving;
 use crate::store::Store;
 
@@ -158,7 +158,7 @@ pub async fn start(config: Config) -> Result<Agent, StartError> {
         Arc::clone(&history),
         Arc::clone(&logs),
         Arc::clone(&metadata),
-        &config.listed(),
+        &config,
     );
     let mut serving = vec![Serving::begin(api::serve_host(bind_host(&config)?, Arc::clone(&backend)))];
     if let Some(endpoint) = endpoint {
@@ -189,8 +189,10 @@ pub async fn start(config: Config) -> Result<Agent, StartError> {
         asked,
         questions: Questions::default(),
         supervisor: Supervisor::from_environment(),
+        turning: Turning::default(),
     };
-    Ok(Agent { engine, store, effects, report, history, journal, inputs, _serving: serving })
+    let unpublished = Vec::new();
+    Ok(Agent { engine, store, effects, report, history, unpublished, journal, inputs, _serving: serving })
 }
 
 /// Looks at the device before anything is decided.

@@ -90,8 +90,19 @@ Examples:
     #[command(after_help = "\
 Examples:
   goalctl run locals/try --follow
+  goalctl run locals/try --once                  never committed: the next boot, or a run of what is, brings that back
   goalctl run 0                                  back to the factory revision")]
     Run(Run),
+    /// Make the rollback point, or the one before it, the factory revision 0
+    #[command(after_help = "\
+Examples:
+  goalctl factory                                what runs, once it is the rollback point
+  goalctl factory locals/good")]
+    Factory {
+        /// Its name: a number, or locals/NAME [default: what runs]
+        #[arg(value_name = "REV")]
+        revision: Option<String>,
+    },
     /// Show every container: its status, its goal, why it is where it is
     #[command(after_help = "\
 Examples:
@@ -215,6 +226,10 @@ Examples:
     },
     /// Remove revisions and objects that nothing needs
     Gc,
+    /// Stop every container in order, then reboot the device
+    Reboot(Sure),
+    /// Stop every container in order, then switch the device off
+    Poweroff(Sure),
     /// Make a squashfs image of a folder: all owned by root, no extended attributes, the same bytes each time
     #[command(after_help = "\
 Examples:
@@ -226,6 +241,51 @@ Examples:
         /// Where the image goes
         #[arg(value_name = "OUT.squashfs", value_hint = clap::ValueHint::FilePath)]
         out: PathBuf,
+    },
+    /// Pack a revision as a package: the same bytes each time
+    #[command(
+        allow_missing_positional = true,
+        after_help = "\
+Examples:
+  goalctl export backup.tgz                      what the device runs
+  goalctl export locals/try try.tar
+  goalctl export ./my-revision my-revision.tgz"
+    )]
+    Export {
+        /// A revision on the device (a number, locals/NAME, current), or a folder or state file with a path that is none of
+        /// these (./0)
+        #[arg(value_name = "REV|FOLDER", default_value = "current", value_hint = clap::ValueHint::AnyPath)]
+        from: String,
+        /// Where the package goes; gzipped if it ends in .gz or .tgz
+        #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Lay a package over a working folder: each part it has anything of becomes the package's
+    #[command(after_help = "\
+Examples:
+  goalctl import backup.tgz ./my-revision
+  goalctl import app.tgz                         into this folder")]
+    Import {
+        /// A package (tar, tar.gz), or a state file with objects/ beside it
+        #[arg(value_hint = clap::ValueHint::FilePath)]
+        file: PathBuf,
+        /// The folder; made if it is not there
+        #[arg(default_value = ".", value_hint = clap::ValueHint::DirPath)]
+        folder: PathBuf,
+    },
+    /// Change a revision on the device itself, part by part, as pvtx does
+    #[command(after_help = "\
+Examples:
+  goalctl tx begin current; goalctl tx add app.tgz; goalctl tx remove old; goalctl tx commit
+  goalctl tx begin empty /tmp/objects; goalctl tx add - < app.tgz; goalctl tx deploy /storage/trails/0
+
+Called by the name pvtx (a link is enough), goalctl takes pvtx's own command line.
+The transaction lives in $PVTXDIR [default: /var/cache/pvtx as root, else ~/.local/share/pvtx].
+Exit codes beside the usual ones: 1 nothing was begun (add), 3 (remove, queue process), 11 (show, commit, deploy);
+12 the transaction is local (commit), or one is open (queue new).")]
+    Tx {
+        #[command(subcommand)]
+        command: Tx,
     },
     /// Be the first process of a container in `goalpost demo`
     #[command(hide = true)]
@@ -314,8 +374,21 @@ pub(crate) struct Run {
     /// Its name: a number, or locals/NAME
     #[arg(value_name = "REV")]
     pub(crate) revision: String,
+    /// Say that it is to be committed once it has proved stable, which every run is here (LOCAL_RUN_COMMIT)
+    #[arg(long, conflicts_with = "once")]
+    pub(crate) commit: bool,
+    /// Never commit it: it runs until the next boot or request (TRY_ONCE)
+    #[arg(long)]
+    pub(crate) once: bool,
     #[command(flatten)]
     pub(crate) how: HowToRun,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Sure {
+    /// Do not ask whether it is meant; without a terminal there is nobody to ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Clone, Copy, Args)]
@@ -355,5 +428,81 @@ pub(crate) enum Payload {
     Crash {
         /// The code
         code: u8,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tx {
+    /// Start a transaction
+    Begin {
+        /// current (what the device runs), empty, or a state file or a folder with one (json, .pvr/json)
+        #[arg(default_value = "current", value_hint = clap::ValueHint::AnyPath)]
+        base: String,
+        /// Keep objects here and end with deploy; without it they go to the agent, and commit ends it
+        #[arg(value_hint = clap::ValueHint::DirPath)]
+        objects: Option<PathBuf>,
+    },
+    /// Lay a package over it: each part it has anything of becomes the package's
+    Add {
+        /// A package (tar, tar.gz), a state file, or - for either on standard input
+        #[arg(value_hint = clap::ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Remove a part, with all that its signature covers
+    Remove {
+        /// nginx, _config/nginx or _sigs/nginx.json
+        part: String,
+    },
+    /// Print the state as it is so far
+    Show,
+    /// Forget the transaction
+    Abort,
+    /// Give the state to the agent as a revision, and print its name
+    Commit {
+        /// Its name [default: locals/pvtx-TIME-HASH-NUMBER]
+        #[arg(value_name = "locals/NAME")]
+        name: Option<String>,
+    },
+    /// Write the state as a revision's folder, objects linked
+    Deploy {
+        /// Replaced as a whole once the new one is on the disk
+        #[arg(value_hint = clap::ValueHint::DirPath)]
+        folder: PathBuf,
+    },
+    /// Write down steps now, and carry all of them out later
+    Queue {
+        #[command(subcommand)]
+        command: Queue,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Queue {
+    /// Start a queue
+    New {
+        /// Where the steps are kept
+        queue: PathBuf,
+        /// Where objects are kept
+        objects: PathBuf,
+    },
+    /// Write down that a part is to be removed
+    Remove {
+        /// nginx, _config/nginx or _sigs/nginx.json
+        part: String,
+    },
+    /// Write down that a package is to be added, and keep its objects
+    Unpack {
+        /// A package (tar, tar.gz), a state file, or - for either on standard input
+        file: PathBuf,
+    },
+    /// Carry out the steps in their order
+    Process {
+        /// Begin a transaction from this first: current, empty, or a path
+        base: Option<String>,
+        /// Another queue than the one that was started
+        #[arg(requires = "objects")]
+        queue: Option<PathBuf>,
+        /// With its objects
+        objects: Option<PathBuf>,
     },
 }

@@ -15,6 +15,8 @@ use crate::bundle::{Bundle, named_objects};
 use crate::check;
 use crate::cli::{Post, Run};
 use crate::client::Client;
+use crate::control;
+use crate::device;
 use crate::events::{Event, Events, From, Until};
 use crate::failed::Failed;
 use crate::meter::Meter;
@@ -35,7 +37,7 @@ pub(crate) async fn post(client: &Client, output: &Output, post: &Post) -> Resul
     check::refuse_wrong(&post.path, &bundle)?;
     let revision = name(post, &bundle)?;
     send_objects(client, output, &bundle).await?;
-    put_step(client, &revision, &bundle).await?;
+    put_step(client, &revision, &bundle.state).await?;
     if let Some(message) = &post.message {
         let path = format!("/steps/{revision}/commitmsg");
         let answer = client.call(Method::PUT, &path, message.clone().into_bytes()).await?;
@@ -46,11 +48,16 @@ pub(crate) async fn post(client: &Client, output: &Output, post: &Post) -> Resul
             .line(&format!("{revision} is on the device; `goalctl run {revision} --follow` runs it"));
     }
     output.line(&format!("{revision} is on the device"))?;
-    begin(client, output, &revision, post.how).await
+    begin(client, output, "LOCAL_RUN", &revision, post.how).await
 }
 
 pub(crate) async fn run(client: &Client, output: &Output, run: &Run) -> Result<(), Failed> {
-    begin(client, output, &address::revision(&run.revision)?, run.how).await
+    let op = match (run.once, run.commit) {
+        (true, _) => "TRY_ONCE",
+        (false, true) => "LOCAL_RUN_COMMIT",
+        (false, false) => "LOCAL_RUN",
+    };
+    begin(client, output, op, &address::revision(&run.revision)?, run.how).await
 }
 
 pub(crate) fn name(post: &Post, bundle: &Bundle) -> Result<RevisionId, Failed> {
@@ -65,18 +72,8 @@ pub(crate) fn name(post: &Post, bundle: &Bundle) -> Result<RevisionId, Failed> {
     Err(Failed::Usage { text: format!("--name {name}: only locals/NAME can be given on the device") })
 }
 
-/// What the device lacks of what a revision names.
-#[derive(Debug, Default)]
-pub(crate) struct Lacking {
-    pub(crate) named: BTreeSet<Digest>,
-    pub(crate) objects: BTreeSet<Digest>,
-    /// Where the device wants them, if it has said so.
-    pub(crate) addresses: BTreeMap<Digest, String>,
-}
-
 async fn send_objects(client: &Client, output: &Output, bundle: &Bundle) -> Result<(), Failed> {
-    let there: Vec<OnDevice> = client.get_json("/objects").await?;
-    let there: BTreeSet<Digest> = there.into_iter().map(|object| object.sha256).collect();
+    let there = on_device(client).await?;
     let named = named_objects(&bundle.state);
     let sizes = bundle.sizes();
     if let Some((key, digest)) =
@@ -85,71 +82,112 @@ async fn send_objects(client: &Client, output: &Output, bundle: &Bundle) -> Resu
         return Err(nowhere(key, digest));
     }
     let named: BTreeSet<Digest> = named.into_values().collect();
-    let objects = named.difference(&there).copied().collect();
-    let lacking = Lacking { named, objects, addresses: BTreeMap::new() };
-    send(client, output, bundle, &lacking).await
+    let lacking: BTreeSet<Digest> = named.difference(&there).copied().collect();
+    let bytes = send(client, bundle, &lacking).await?;
+    told(output, lacking.len(), bytes, named.len())
+}
+
+/// How much of what a revision names had to be sent.
+pub(crate) fn told(output: &Output, sent: usize, bytes: u64, named: usize) -> Result<(), Failed> {
+    output.line(&format!("objects: {sent} sent ({bytes} bytes), {} were there", named - sent))
 }
 
 pub(crate) fn nowhere(key: &str, digest: &Digest) -> Failed {
     Failed::Checked { text: format!("object {digest} ({key}) neither came along nor is on the device") }
 }
 
-/// Sends what the device lacks.
+/// What need not be sent: an upload that was cut off goes on from there.
+pub(crate) async fn on_device(client: &Client) -> Result<BTreeSet<Digest>, Failed> {
+    let there: Vec<OnDevice> = client.get_json("/objects").await?;
+    Ok(there.into_iter().map(|object| object.sha256).collect())
+}
+
+/// Sends these objects of the bundle; how many bytes that were.
 pub(crate) async fn send(
     client: &Client,
-    output: &Output,
     bundle: &Bundle,
-    lacking: &Lacking,
-) -> Result<(), Failed> {
+    lacking: &BTreeSet<Digest>,
+) -> Result<u64, Failed> {
+    send_to(client, bundle, lacking, &BTreeMap::new()).await
+}
+
+/// The same, each to where the device wants it, if it has said so.
+pub(crate) async fn send_to(
+    client: &Client,
+    bundle: &Bundle,
+    lacking: &BTreeSet<Digest>,
+    addresses: &BTreeMap<Digest, String>,
+) -> Result<u64, Failed> {
     let sizes = bundle.sizes();
-    let bytes = lacking.objects.iter().filter_map(|digest| sizes.get(digest)).sum();
+    let bytes = lacking.iter().filter_map(|digest| sizes.get(digest)).sum();
     let mut meter = Meter::new(bytes);
     let sent = bundle
-        .each(&lacking.objects, async |digest, size, source| {
-            let address = lacking.addresses.get(&digest).cloned().unwrap_or_else(|| address::object(&digest));
-            let answer = client.put_from(&address, size, source, |count| meter.advance(count)).await?;
-            answer.expect_success(&format!("send object {digest}")).map(drop)
+        .each(lacking, async |digest, size, source| {
+            let address = addresses.get(&digest).cloned().unwrap_or_else(|| address::object(&digest));
+            put_object(client, &mut meter, digest, &address, size, source).await
         })
         .await;
     meter.clear();
-    sent?;
-    output.line(&format!(
-        "objects: {} sent ({bytes} bytes), {} were there",
-        lacking.objects.len(),
-        lacking.named.len() - lacking.objects.len()
-    ))
+    sent.map(|()| bytes)
+}
+
+async fn put_object(
+    client: &Client,
+    meter: &mut Meter,
+    digest: Digest,
+    address: &str,
+    size: u64,
+    source: &mut dyn Read,
+) -> Result<(), Failed> {
+    let sent = client.put_from(address, size, source, |count| meter.advance(count)).await;
+    match sent {
+        Err(Failed::Broken { cause, .. }) => Err(Failed::Cut { digest, cause }),
+        sent => sent?.expect_success(&format!("send object {digest}")).map(drop),
+    }
 }
 
 /// Sends the state, unless exactly this is there under that name already.
-async fn put_step(client: &Client, revision: &RevisionId, bundle: &Bundle) -> Result<(), Failed> {
+pub(crate) async fn put_step(client: &Client, revision: &RevisionId, state: &[u8]) -> Result<(), Failed> {
     let path = format!("/steps/{revision}");
     let there = client.call(Method::GET, &path, Vec::new()).await?;
-    if there.status == StatusCode::OK && there.body == bundle.state {
+    if there.status == StatusCode::OK && there.body == state {
         return Ok(());
     }
-    let answer = client.call(Method::PUT, &path, bundle.state.clone()).await?;
+    let answer = client.call(Method::PUT, &path, state.to_vec()).await?;
     answer.expect_success(&format!("post {revision}")).map(drop)
 }
 
 async fn begin(
     client: &Client,
     output: &Output,
+    op: &str,
     revision: &RevisionId,
     how: crate::cli::HowToRun,
 ) -> Result<(), Failed> {
     // Before the command: what it causes cannot be missed.
     let events = if how.follow { Some(Events::open(client, None, Until::Forever).await?) } else { None };
+    let returns = match how.follow {
+        true => device::read(client).await.is_ok_and(|device| device.returns_to(revision.as_str())),
+        false => false,
+    };
     let force = if how.force { r#","force":true"# } else { "" };
-    let body = format!(r#"{{"op":"LOCAL_RUN","payload":"{revision}"{force}}}"#);
-    client
-        .call(Method::POST, "/commands", body.into_bytes())
-        .await?
-        .expect_success(&format!("run {revision}"))?;
-    output.line(&format!("{revision} is accepted, and going to be tried"))?;
+    control::command(client, op, revision.as_str(), force, &format!("run {revision}")).await?;
+    let then = if returns { "and what is tried once makes way for it" } else { "and going to be tried" };
+    output.line(&format!("{revision} is accepted, {then}"))?;
+    let over = if returns { Over::Back } else { Over::Update };
     match events {
-        Some(events) => follow(client, output, revision, events).await,
+        Some(events) => follow(client, output, revision, events, over).await,
         None => Ok(()),
     }
+}
+
+/// What the end of a run is told by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// The progress document of its revision.
+    Update,
+    /// The device is at rest again: what was committed is back.
+    Back,
 }
 
 /// Shows what happens until the update is over.
@@ -158,6 +196,7 @@ pub(crate) async fn follow(
     output: &Output,
     revision: &RevisionId,
     mut events: Events,
+    over: Over,
 ) -> Result<(), Failed> {
     let mut last = None;
     loop {
@@ -167,6 +206,9 @@ pub(crate) async fn follow(
                 output.line(&event.line(output))?;
                 if let Some(outcome) = outcome_in(&event, revision) {
                     return outcome;
+                }
+                if over == Over::Back && event.kind == "phase" && event.text("phase") == "running" {
+                    return Ok(());
                 }
             }
             // The agent restarts in a reboot update: it has not failed while it comes back.

@@ -11,9 +11,12 @@ mod control;
 mod deliver;
 mod device;
 mod events;
+mod export;
 mod failed;
 mod folder;
 mod image;
+mod import;
+mod keys;
 mod logs;
 mod meta;
 mod meter;
@@ -22,40 +25,54 @@ mod package;
 mod payload;
 mod place;
 mod plan;
+mod pvtx;
 mod remote;
 mod show;
 mod signal;
 mod sse;
+mod tarball;
+mod tx;
 mod watch;
+mod whole;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::client::Client;
+use crate::control::Turn;
 use crate::events::Until;
 use crate::failed::Failed;
 use crate::output::Output;
 use crate::place::{Host, Place};
 
 fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    if words.next().is_some_and(|name| Path::new(&name).file_name().is_some_and(|name| name == "pvtx")) {
+        let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+        return ExitCode::from(pvtx::main(&words));
+    }
     let cli = Cli::parse();
     let output = Output::new(cli.color);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(carry_out(cli, &output)),
-        Err(cause) => Err(Failed::Source { what: "start".to_owned(), cause: cause.to_string() }),
-    };
-    match outcome {
+    match block_on(Box::pin(carry_out(cli, &output))) {
         Ok(code) => ExitCode::from(code),
         Err(failed) => {
             complain(&failed);
             ExitCode::from(failed.exit_code())
         }
     }
+}
+
+/// Boxed: the runtime is in the program once, whatever it runs.
+fn block_on(work: Pin<Box<dyn Future<Output = Result<u8, Failed>> + '_>>) -> Result<u8, Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let failed =
+        |cause: std::io::Error| Failed::Source { what: "start".to_owned(), cause: cause.to_string() };
+    runtime.map_err(failed)?.block_on(work)
 }
 
 fn complain(failed: &Failed) {
@@ -101,6 +118,12 @@ async fn carry_out(cli: Cli, output: &Output) -> Result<u8, Failed> {
         Command::Check { path, format } => check::check(&path, output, format),
         Command::Plan { from, to, format } => plan::print(client, output, &from, &to, format).await,
         Command::Gc => control::collect(client, output).await,
+        Command::Factory { revision } => control::make_factory(client, output, revision.as_deref()).await,
+        Command::Reboot(sure) => control::turn(client, output, Turn::Reboot, sure).await,
+        Command::Poweroff(sure) => control::turn(client, output, Turn::Off, sure).await,
+        Command::Export { from, file } => export::export(client, output, &from, &file).await,
+        Command::Import { file, folder } => import::import(&file, &folder, output).await,
+        Command::Tx { command } => tx::run(client, output, command).await,
         Command::Image { folder, out } => image::write(&folder, &out, output),
     }?;
     Ok(0)

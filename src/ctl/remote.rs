@@ -17,7 +17,7 @@ use crate::bundle::{Bundle, named_objects};
 use crate::check;
 use crate::cli::Post;
 use crate::client::Client;
-use crate::deliver::{self, Lacking};
+use crate::deliver;
 use crate::events::{Events, Until};
 use crate::failed::Failed;
 use crate::output::Output;
@@ -51,6 +51,15 @@ struct Posted {
     rev: serde_json::Number,
 }
 
+/// What the device lacks of what a revision names.
+#[derive(Debug, Default)]
+struct Lacking {
+    named: BTreeSet<Digest>,
+    objects: BTreeSet<Digest>,
+    /// Where the device wants them.
+    addresses: BTreeMap<Digest, String>,
+}
+
 /// `goalctl --host URL post`: stored and run in one.
 pub(crate) async fn post(client: &Client, host: &Host, output: &Output, post: &Post) -> Result<(), Failed> {
     if post.how.force {
@@ -63,7 +72,8 @@ pub(crate) async fn post(client: &Client, host: &Host, output: &Output, post: &P
     let revision = deliver::name(post, &bundle)?;
     let remote: Remote = client.get_json("/.pvrremote").await?;
     let lacking = announce(client, host, &remote, &bundle).await?;
-    deliver::send(client, output, &bundle, &lacking).await?;
+    let bytes = deliver::send_to(client, &bundle, &lacking.objects, &lacking.addresses).await?;
+    deliver::told(output, lacking.objects.len(), bytes, lacking.named.len())?;
     // Before the post: what it causes cannot be missed.
     let events = if post.how.follow { Some(Events::open(client, None, Until::Forever).await?) } else { None };
     let answer =

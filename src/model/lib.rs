@@ -19,6 +19,7 @@ pub mod json;
 pub mod key;
 pub mod lxc;
 mod lxc_words;
+pub mod parts;
 pub mod plan;
 pub mod progress;
 mod read;

@@ -70,6 +70,25 @@ impl Listener {
         }
     }
 
+    /// The whole answer to a head that asks for a page and wants nothing else, from memory: it needs no hyper. `None` for any other.
+    pub(super) fn answer_to(&self, head: &[u8]) -> Option<Bytes> {
+        let (line, headers) = head.split_at(head.iter().position(|byte| *byte == b'\r')?);
+        let (page, endpoint) = match line {
+            b"GET /containers HTTP/1.1" => (Page::Containers, Endpoint::Containers),
+            b"GET /groups HTTP/1.1" => (Page::Groups, Endpoint::Groups),
+            _ => return None,
+        };
+        let plain = headers.split(|byte| *byte == b'\n').all(|header| {
+            let name = header.split(|byte| *byte == b':').next().unwrap_or_default();
+            !name.eq_ignore_ascii_case(b"connection") && !name.eq_ignore_ascii_case(b"expect")
+        });
+        let report = self.backend.report.borrow();
+        match (plain, self.may_ask(Verb::Get, &endpoint), report.phase) {
+            (false, _, _) | (_, Permission::Denied, _) | (_, _, Phase::Booting) => None,
+            (true, Permission::Granted, _) => Some(self.backend.rendered.answer(page, &report)),
+        }
+    }
+
     fn may_ask(&self, verb: Verb, endpoint: &Endpoint) -> Permission {
         match &self.who {
             Who::Host | Who::Container { role: Role::Mgmt, .. } => Permission::Granted,

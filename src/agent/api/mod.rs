@@ -1,7 +1,8 @@
 //! The control API: HTTP on Unix sockets, where the socket says who asks.
 //!
 //! ```text
-//! listen.rs    accepts, counts connections            wire.rs, head.rs   bytes cleaned on their way to hyper, deadlines
+//! listen.rs    accepts, counts connections            wire.rs, head.rs   bytes cleaned on their way to hyper, or answered at once
+//!                                                     inbox.rs           what came in, deadlines
 //! caller.rs    one request: who may, what is it       route.rs           path -> Endpoint
 //! render.rs    the report as JSON, once per report    requests.rs        what only the engine can answer
 //! pvr/         the device endpoint, over TCP          stream.rs          a connection of either kind
@@ -15,6 +16,7 @@ mod body;
 mod caller;
 mod drivers;
 pub mod head;
+mod inbox;
 mod listen;
 mod meta;
 mod objects;
@@ -38,10 +40,11 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 use crate::ask::Asker;
-use crate::config::Setting;
+use crate::config::Config;
 use crate::history::History;
 use crate::logs::Logs;
 use crate::metadata::Metadata;
+use crate::power::Owner;
 use crate::store::Store;
 use caller::{Listener, Who};
 use render::Rendered;
@@ -57,6 +60,7 @@ pub struct Backend {
     report: watch::Receiver<Arc<DeviceReport>>,
     history: Arc<History>,
     logs: Arc<Logs>,
+    power: Owner,
     metadata: Arc<Metadata>,
     settings: settings::Pages,
     rendered: Rendered,
@@ -72,7 +76,7 @@ impl Backend {
         history: Arc<History>,
         logs: Arc<Logs>,
         metadata: Arc<Metadata>,
-        settings: &[Setting],
+        config: &Config,
     ) -> Arc<Backend> {
         Arc::new(Backend {
             store,
@@ -80,8 +84,9 @@ impl Backend {
             report,
             history,
             logs,
+            power: Owner::of(config),
             metadata,
-            settings: settings::Pages::of(settings),
+            settings: settings::Pages::of(&config.listed()),
             rendered: Rendered::default(),
         })
     }

@@ -12,12 +12,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use super::start::{self, Order, Progress, Running};
+use super::stops::Stops;
 use super::{World, place};
 use crate::inputs::descriptor::awaited;
 use crate::record::{Life, Stage};
-
-/// Stops that may wait for a life: one that asks, one that forces.
-pub(super) const STOPS: usize = 2;
 
 /// A life of a former agent, found again.
 #[derive(Debug)]
@@ -36,12 +34,7 @@ struct Reporter {
 }
 
 /// Starts a container and stays with it until nothing of it is left.
-pub(super) async fn live(
-    world: Arc<World>,
-    events: mpsc::Sender<Event>,
-    order: Order,
-    mut stops: mpsc::Receiver<StopHow>,
-) {
+pub(super) async fn live(world: Arc<World>, events: mpsc::Sender<Event>, order: Order, stops: Stops) {
     let note = Life {
         container: order.container.clone(),
         generation: order.generation,
@@ -49,10 +42,11 @@ pub(super) async fn live(
         stage: Stage::Starting,
     };
     let mut reporter = Reporter { world, events, note };
-    match begin(&mut reporter, &order, &mut stops).await {
+    // Boxed: what a start needs is more than what a life that runs does, and is given back.
+    match Box::pin(begin(&mut reporter, order, &stops)).await {
         Ok(running) => {
             reporter.started(Ok(running.process.pid())).await;
-            let exit = reporter.watch(&running.process, &mut stops, running.halt()).await;
+            let exit = reporter.watch(&running.process, &stops, running.halt()).await;
             // Its socket closes, its control group goes, before anybody hears that nothing is left.
             drop(running);
             reporter.exited(exit).await;
@@ -69,23 +63,19 @@ pub(super) async fn watch_adopted(
     world: Arc<World>,
     events: mpsc::Sender<Event>,
     alive: Alive,
-    mut stops: mpsc::Receiver<StopHow>,
+    stops: Stops,
 ) {
     let reporter = Reporter { world, events, note: alive.note };
     let halt = place::halt_signal_of(&reporter.world, &reporter.note.container, &reporter.note.revision);
-    let exit = reporter.watch(&alive.process, &mut stops, halt).await;
+    let exit = reporter.watch(&alive.process, &stops, halt).await;
     start::remove_group(&reporter.world, &reporter.note.container);
     reporter.exited(exit).await;
 }
 
-async fn begin(
-    reporter: &mut Reporter,
-    order: &Order,
-    stops: &mut mpsc::Receiver<StopHow>,
-) -> Result<Running, Failure> {
+async fn begin(reporter: &mut Reporter, order: Order, stops: &Stops) -> Result<Running, Failure> {
     // Noted before the process exists: an agent that is killed in between finds out at its next start.
     reporter.note_start()?;
-    let mut starting = start::prepare(&reporter.world, order).await?;
+    let mut starting = start::prepare(&reporter.world, &order).await?;
     let spawned = loop {
         tokio::select! {
             biased;
@@ -93,13 +83,13 @@ async fn begin(
                 Progress::Made(stage) => reporter.write(stage),
                 Progress::Executed(spawned) => break spawned,
             },
-            Some(_) = stops.recv() => starting.stop(),
+            _ = stops.next() => starting.stop(),
         }
     };
     if let Stage::Starting = reporter.note.stage {
         reporter.write(Stage::running(spawned.process.pid(), spawned.process.started()));
     }
-    Ok(starting.run(&reporter.world, order, spawned))
+    Ok(starting.run(&reporter.world, &order, spawned))
 }
 
 impl Reporter {
@@ -138,7 +128,7 @@ impl Reporter {
     }
 
     /// Waits for the end, and carries out stops until then.
-    async fn watch(&self, process: &Process, stops: &mut mpsc::Receiver<StopHow>, halt: u8) -> Exit {
+    async fn watch(&self, process: &Process, stops: &Stops, halt: u8) -> Exit {
         let descriptor = match watched(process) {
             Ok(descriptor) => descriptor,
             Err(error) => {
@@ -152,7 +142,7 @@ impl Reporter {
             tokio::select! {
                 biased;
                 exit = ended(&descriptor, process) => return exit,
-                Some(how) = stops.recv() => self.stop(process, how, halt).await,
+                how = stops.next() => self.stop(process, how, halt).await,
             }
         }
     }

@@ -78,24 +78,10 @@ pub(super) struct Running {
     kit: Kit,
 }
 
-/// Makes what the life has for itself, then asks the launcher.
+/// Asks the launcher for its process, and makes what the life has for itself.
 pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Starting, Failure> {
     let place = place::of(world, &order.container, &order.revision)?;
     let plan = place.start()?;
-    let sockets = control::sockets(&place.control_folder())?;
-    match place.container.role {
-        // It sees all of it, by a mount of its plan.
-        Role::Mgmt => {}
-        Role::Nobody => world.metadata.show_to(&order.container)?,
-    }
-    let serving = Serving::begin(api::serve_container(
-        sockets.control,
-        order.container.clone(),
-        order.generation,
-        place.container.role,
-        Arc::clone(&world.backend),
-    ));
-    let listening = listen(world, order, sockets.logs)?;
     let (output, output_end) = pipe()?;
     let group = match &world.device.cgroups {
         Some(groups) => {
@@ -106,7 +92,7 @@ pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Startin
         None => None,
     };
     let begin = |launcher: &Launcher| {
-        launcher.begin_start(&Start {
+        launcher.begin_process(&Start {
             plan: &plan,
             output: output_end.as_fd(),
             errors: output_end.as_fd(),
@@ -114,10 +100,40 @@ pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Startin
         })
     };
     let pending = world.launcher.ask(begin).map_err(|error| error.failure())?;
-    capture(world, order, output)?;
-    let readable = watched(&pending)?;
-    let kit = Kit { halt: place.halt_signal(), _group: group, _serving: serving, _listening: listening };
-    Ok(Starting { pending, readable, noted: Noted::No, kit })
+    drop(output_end);
+    // While the process is being made, what only its program needs; its plan, without which it stays where it is, comes last.
+    let rest = || {
+        match place.container.role {
+            // It sees all of it, by a mount of its plan.
+            Role::Mgmt => {}
+            Role::Nobody => world.metadata.show_to(&order.container)?,
+        }
+        let sockets = control::sockets(&place.control_folder())?;
+        let serving = Serving::begin(api::serve_container(
+            sockets.control,
+            order.container.clone(),
+            order.generation,
+            place.container.role,
+            Arc::clone(&world.backend),
+        ));
+        let listening = listen(world, order, sockets.logs)?;
+        capture(world, order, output)?;
+        pending.hand_over(&plan).map_err(|error| error.failure())?;
+        Ok((serving, listening, watched(&pending)?))
+    };
+    match rest() {
+        Ok((serving, listening, readable)) => {
+            let kit =
+                Kit { halt: place.halt_signal(), _group: group, _serving: serving, _listening: listening };
+            Ok(Starting { pending, readable, noted: Noted::No, kit })
+        }
+        Err(failure) => {
+            // Blocks for as long as the process needs to end; its control group goes after it.
+            let _ = tokio::task::spawn_blocking(move || pending.abandon()).await;
+            drop(group);
+            Err(failure)
+        }
+    }
 }
 
 fn listen(world: &World, order: &Order, sockets: LogSockets) -> Result<Listening, Failure> {
@@ -140,12 +156,8 @@ fn watched(pending: &Pending) -> Result<AsyncFd<OwnedFd>, Failure> {
     })
 }
 
-/// Our end is read without blocking.
 fn pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
-    let made = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).and_then(|(ours, theirs)| {
-        rustix::io::ioctl_fionbio(&ours, true)?;
-        Ok((ours, theirs))
-    });
+    let made = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
     made.map_err(|errno| Failure::new(FailureKind::Transient, format!("make a pipe for its output: {errno}")))
 }
 

@@ -4,7 +4,6 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
@@ -44,17 +43,18 @@ impl Capture {
         folder: Arc<str>,
         output: OwnedFd,
     ) -> std::io::Result<Capture> {
-        fcntl_setfl(&output, fcntl_getfl(&output)? | OFlags::NONBLOCK)?;
+        rustix::io::ioctl_fionbio(&output, true)?;
         let output = crate::inputs::descriptor::awaited(output)?;
         let lines = Lines::new(logs.limits.rate);
         Ok(Capture { logs, source, folder, output, lines })
     }
 
+    /// Its timers are boxed: a container that is quiet, as most are, has none of them.
     pub(super) async fn run(mut self) {
         loop {
             let dropped = self.lines.dropped();
             let read = if dropped > 0 {
-                let Ok(read) = timeout(TELL, self.read()).await else {
+                let Ok(read) = Box::pin(timeout(TELL, self.read())).await else {
                     self.tell();
                     continue;
                 };
@@ -64,10 +64,10 @@ impl Capture {
             };
             let Read::Some(length) = read else { break };
             if self.lines.dropped() > dropped {
-                let _ = timeout(REST, std::future::pending::<()>()).await;
+                let _ = Box::pin(timeout(REST, std::future::pending::<()>())).await;
             } else if length < SMALL && !self.source.is_followed() {
                 // Whether time or a follower ended it makes no difference.
-                let _ = timeout(GATHER, self.source.wanted.notified()).await;
+                let _ = Box::pin(timeout(GATHER, self.source.wanted.notified())).await;
             }
         }
         let mut out = Vec::new();

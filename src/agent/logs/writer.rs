@@ -4,7 +4,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, PoisonError};
 
 use host::file::{FileError, Folder, OpenFile, Readers};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{LogLimits, Position, Source, number_of_files};
 
@@ -55,11 +55,17 @@ pub(super) fn path(folder: &str, age: u64) -> String {
 }
 
 /// Writes until nobody can ask any more.
-pub(super) fn run(folder: &Folder, limits: LogLimits, messages: &Receiver<Message>) {
+pub(super) fn run(
+    folder: &Folder,
+    limits: LogLimits,
+    messages: &Receiver<Message>,
+    written: &watch::Sender<u64>,
+) {
     while let Ok(message) = messages.recv() {
         match message {
             Message::Write { source, folder: place, shape, bytes } => {
                 write(folder, limits, &source, &place, shape, &bytes);
+                written.send_modify(|times| *times = times.wrapping_add(1));
             }
             Message::Close { source } => {
                 source.files.lock().unwrap_or_else(PoisonError::into_inner).open = None;
@@ -74,7 +80,7 @@ pub(super) fn run(folder: &Folder, limits: LogLimits, messages: &Receiver<Messag
 
 fn write(folder: &Folder, limits: LogLimits, source: &Source, place: &Arc<str>, shape: Shape, bytes: &[u8]) {
     let mut files = source.files.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut position = *source.written.borrow();
+    let mut position = source.written();
     if files.folder != *place {
         files.folder = Arc::clone(place);
         files.open = None;
@@ -91,8 +97,7 @@ fn write(folder: &Folder, limits: LogLimits, source: &Source, place: &Arc<str>, 
             files.open = None;
         }
     }
-    drop(files);
-    source.written.send_replace(position);
+    *source.written.lock().unwrap_or_else(PoisonError::into_inner) = position;
 }
 
 impl Files {
@@ -160,7 +165,7 @@ fn open(folder: &Folder, place: &str) -> Result<OpenFile, FileError> {
     let path = path(place, 0);
     match folder.append(&path) {
         Err(error) if error.is_missing() => {
-            folder.make_folders(place)?;
+            folder.make_passing_folders(place)?;
             folder.create(&path, Readers::All)
         }
         opened => opened,

@@ -101,6 +101,10 @@ pub(super) fn steps(
         steps.extend(HIDDEN_IN_PROC.map(|path| SetupStep::Mask { path: path.to_owned() }));
         steps.extend(READ_ONLY_IN_PROC.map(|path| SetupStep::ReadOnly { path: path.to_owned() }));
     }
+    if conf.auto_mounts.proc == Some(Access::Mixed) {
+        // As LXC has it: a container sets up the network that it has, its own or the device's.
+        steps.push(SetupStep::Writable { path: "/proc/sys/net".to_owned() });
+    }
     if guarded(conf.auto_mounts.sys) {
         steps.extend(HIDDEN_IN_SYS.map(|path| SetupStep::Mask { path: path.to_owned() }));
     }

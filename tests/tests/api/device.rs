@@ -57,15 +57,8 @@ impl Device {
         let (asker, questions) = ask::channel();
         let metadata = Metadata::open(store.clone(), folder.path(), reports.clone()).unwrap();
         let config = configured(folder.path());
-        let backend = Backend::new(
-            store.clone(),
-            asker,
-            reports,
-            history.clone(),
-            logs.clone(),
-            metadata,
-            &config.listed(),
-        );
+        let backend =
+            Backend::new(store.clone(), asker, reports, history.clone(), logs.clone(), metadata, &config);
         let sockets = ["host", "mgmt", "nobody"].map(|name| {
             let socket = UnixListener::bind(folder.path().join(name)).unwrap();
             socket.set_nonblocking(true).unwrap();
@@ -358,6 +351,11 @@ async fn answer(
                 Reply::Refused(Refusal::CannotStop)
             }
             Request::Control { .. } => Reply::Refused(Refusal::Busy(Phase::Testing)),
+            Request::TryOnce { .. } => Reply::Refused(Refusal::CommandUnderWay),
+            Request::MakeFactory { revision: Some(_) } => {
+                Reply::Refused(Refusal::Unsupported(Arc::from("it has not proved itself")))
+            }
+            Request::MakeFactory { revision: None } => Reply::Done,
             Request::Signal { generation, signal: model::request::Signal::Ready, .. }
                 if generation == LIFE =>
             {
@@ -372,7 +370,7 @@ async fn answer(
                 });
                 continue;
             }
-            Request::ShutDown { .. } => Reply::Refused(Refusal::NotSaved),
+            Request::ShutDown { .. } => Reply::Done,
         };
         let _ = answer.send(reply);
     }

@@ -23,6 +23,7 @@ use hyper::header::{self, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{StatusCode, http::request::Parts};
 use model::ids::{Digest, RevisionId};
 use model::json::Limits;
+use model::report::Phase;
 use model::request::{Reply, Request};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -32,7 +33,6 @@ use self::seal::{LIFETIME, Seal, Use};
 use super::answer::{self, Answer};
 use super::caller::unread;
 use super::render;
-use super::requests::is_updating;
 use super::route::{self, DevicePath, Segment, Verb};
 use super::stream::Origin;
 use super::{Backend, body, objects, steps, streams};
@@ -293,6 +293,13 @@ async fn posted(backend: &Backend, body: &mut Incoming) -> Answer {
         "revlocal": revision.as_str(),
         "trail-id": "device",
     })))
+}
+
+fn is_updating(phase: Phase) -> bool {
+    match phase {
+        Phase::Verifying | Phase::Trying | Phase::Testing | Phase::RollingBack => true,
+        Phase::Booting | Phase::Running | Phase::OnlyAnswering | Phase::ShuttingDown => false,
+    }
 }
 
 /// A number is a hub's to give: what is posted with one, or with none, is named after its content.
