@@ -2,6 +2,8 @@
 
 mod address;
 mod arrivals;
+#[cfg(feature = "author")]
+mod author;
 mod bundle;
 mod check;
 mod cli;
@@ -12,6 +14,7 @@ mod device;
 mod events;
 mod failed;
 mod folder;
+#[cfg(feature = "author")]
 mod image;
 mod logs;
 mod meter;
@@ -23,6 +26,8 @@ mod show;
 mod signal;
 mod sse;
 mod watch;
+#[cfg(feature = "author")]
+mod whole;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -90,6 +95,17 @@ async fn carry_out(cli: Cli, output: &Output) -> Result<u8, Failed> {
         Command::Check { path, format } => check::check(&path, output, format),
         Command::Plan { from, to, format } => plan::print(client, output, &from, &to, format).await,
         Command::Gc => control::collect(client, output).await,
+        #[cfg(feature = "author")]
+        Command::Init { dir } => author::init(&dir, output),
+        #[cfg(feature = "author")]
+        Command::Clone(asked) => author::clone(client, &asked, output).await,
+        #[cfg(feature = "author")]
+        Command::Add(asked) => author::mark(&asked, output),
+        #[cfg(feature = "author")]
+        Command::Diff(asked) => author::diff(client, &asked, output).await,
+        #[cfg(feature = "author")]
+        Command::App(asked) => author::app(&asked, output).await,
+        #[cfg(feature = "author")]
         Command::Image { folder, out } => image::write(&folder, &out, output),
     }?;
     Ok(0)
