@@ -50,6 +50,7 @@ pub(crate) fn read(root: &Path) -> Result<Folder, Failed> {
 }
 
 /// The keys that the files of a folder have.
+#[cfg(feature = "author")]
 pub(crate) fn files(root: &Path) -> Result<Vec<String>, Failed> {
     let mut files = Vec::new();
     find(root, root, 0, &mut files)?;

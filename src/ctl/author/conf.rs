@@ -18,8 +18,10 @@ impl Conf {
     /// One line; a value that would be two is refused.
     fn put(&mut self, key: &str, value: &str) -> Result<(), Failed> {
         if value.contains(['\n', '\r', '\0']) {
-            let text =
-                format!("{key}: found {value:?}, allowed is what fits on one line of {}", run_json::CONF);
+            let text = format!(
+                "{key}: found {value:?}, allowed is what fits on one line of {}; --config or src.json's config says another",
+                run_json::CONF
+            );
             return Err(Failed::Checked { text });
         }
         self.0.push_str(&format!("{key} = {value}\n"));

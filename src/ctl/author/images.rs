@@ -144,6 +144,18 @@ pub(crate) fn choose<'a>(
     Err(wrong(name, &format!("it has no image for {wish}, but for: {}; use --platform", there.join(", "))))
 }
 
+/// An index or a manifest.
+pub(crate) fn document(name: &str, bytes: &[u8]) -> Result<Document, Failed> {
+    serde_json::from_slice(bytes).map_err(|cause| {
+        let why = if cause.is_data() {
+            "neither the manifest of an image (schema 2, or OCI) nor an index of some".to_owned()
+        } else {
+            cause.to_string()
+        };
+        wrong(name, &why)
+    })
+}
+
 pub(crate) fn parse<'a, T: Deserialize<'a>>(name: &str, bytes: &'a [u8]) -> Result<T, Failed> {
     serde_json::from_slice(bytes).map_err(|cause| wrong(name, &cause.to_string()))
 }

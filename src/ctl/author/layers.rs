@@ -9,7 +9,7 @@ use std::path::Path;
 use model::ids::Digest;
 use sha2::{Digest as _, Sha256};
 
-use crate::author::members::{self, Member, Sort, wrong};
+use crate::author::members::{self, Member, Sort, shown, wrong};
 use crate::author::tree::{Content, Kind, Meta, NoPlace, ROOT, Section, Tree, names};
 use crate::bundle::{bad, unreadable};
 use crate::failed::Failed;
@@ -47,7 +47,7 @@ pub(crate) fn apply(
     let mut source = Hashing { reader: section.reader(), hash: Sha256::new() };
     members::each(tar, &mut source, |member, _| {
         left_out.attributes += member.attributes;
-        let name = String::from_utf8_lossy(&member.path).into_owned();
+        let name = shown(&member.path);
         if let Sort::File { start, size } = member.sort
             && start.checked_add(size).is_none_or(|end| end > section.size)
         {

@@ -114,7 +114,7 @@ impl Ahead {
                 // Whole seconds: squashfs has no others.
                 b"mtime" => self.mtime = value.split(|byte| *byte == b'.').next().and_then(number),
                 b"size" => self.size = number(value),
-                _ if key.starts_with(b"GNU.sparse") => return Err(sparse(tar, value)),
+                _ if key.starts_with(b"GNU.sparse") => return Err(sparse(tar)),
                 _ if key.starts_with(b"SCHILY.xattr.") || key.starts_with(b"LIBARCHIVE.xattr.") => {
                     self.attributes += 1;
                 }
@@ -128,7 +128,7 @@ impl Ahead {
     fn finish<R: Read>(self, tar: &str, entry: &Entry<'_, R>) -> Result<Option<Member>, Failed> {
         let header = entry.header();
         let path = self.path.unwrap_or_else(|| entry.path_bytes().into_owned());
-        let name = String::from_utf8_lossy(&path).into_owned();
+        let name = shown(&path);
         let unreadable = |what: &str| wrong(tar, &format!("{name:?}: its {what} cannot be read"));
         let size = entry.size();
         if self.size.is_some_and(|said| said != size) {
@@ -165,7 +165,7 @@ impl Ahead {
         } else if kind == EntryType::Fifo {
             Sort::Fifo
         } else if kind == EntryType::GNUSparse {
-            return Err(sparse(tar, &path));
+            return Err(sparse(tar));
         } else {
             return Ok(None); // A volume label, a list of names: nothing to put anywhere.
         };
@@ -210,9 +210,19 @@ fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-fn sparse(tar: &str, path: &[u8]) -> Failed {
-    let path = String::from_utf8_lossy(path);
-    wrong(tar, &format!("{path:?} is a sparse member, which is not read; pack it without --sparse"))
+fn sparse(tar: &str) -> Failed {
+    wrong(tar, "it has a sparse member, which is not read; pack it without --sparse")
+}
+
+/// A name for an error: a stranger's may be long.
+pub(crate) fn shown(path: &[u8]) -> String {
+    const LONGEST: usize = 100;
+    let text = String::from_utf8_lossy(path);
+    let mut shown: String = text.chars().take(LONGEST).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
 }
 
 pub(crate) fn wrong(tar: &str, cause: &str) -> Failed {

@@ -50,7 +50,7 @@ pub(crate) async fn fetch(
     if let Some(wanted) = &reference.digest {
         check_bytes(&name, &bytes, wanted)?;
     }
-    if let Document::Index { manifests } = images::parse(&name, &bytes)? {
+    if let Document::Index { manifests } = images::document(&name, &bytes)? {
         let chosen = images::choose(&name, &manifests, wish.platform.as_ref())?;
         let wanted = digest(&name, &chosen.digest)?;
         (at, bytes) = registry.manifest(&chosen.digest).await?;
@@ -59,7 +59,7 @@ pub(crate) async fn fetch(
     if known == Some(at.as_str()) {
         return Ok(None);
     }
-    let Document::Manifest { config, layers } = images::parse(&name, &bytes)? else {
+    let Document::Manifest { config, layers } = images::document(&name, &bytes)? else {
         return Err(wrong(&name, "an index of indexes"));
     };
     let total: u64 = layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size));

@@ -153,7 +153,8 @@ fn from_layout(store: &Store, wish: &Wish, spool: &mut Spool) -> Result<Image, F
     const REF: &str = "org.opencontainers.image.ref.name";
     let name = store.name();
     let index_bytes = store.document("index.json")?;
-    let Document::Index { manifests } = images::parse(&format!("index.json of {name}"), &index_bytes)? else {
+    let Document::Index { manifests } = images::document(&format!("index.json of {name}"), &index_bytes)?
+    else {
         return Err(wrong(&name, "its index.json is no index"));
     };
     let mut named: Vec<Descriptor> = manifests.clone();
@@ -171,11 +172,11 @@ fn from_layout(store: &Store, wish: &Wish, spool: &mut Spool) -> Result<Image, F
     let label = descriptor.annotations.get(REF).cloned().unwrap_or_default();
     let (repository, tag) = label.rsplit_once(':').unwrap_or(("", &label));
     let mut document = blob(store, &descriptor)?;
-    if let Document::Index { manifests } = images::parse(&descriptor.digest, &document)? {
+    if let Document::Index { manifests } = images::document(&descriptor.digest, &document)? {
         descriptor = images::choose(&name, &manifests, wish.platform.as_ref())?.clone();
         document = blob(store, &descriptor)?;
     }
-    let Document::Manifest { config, layers } = images::parse(&descriptor.digest, &document)? else {
+    let Document::Manifest { config, layers } = images::document(&descriptor.digest, &document)? else {
         return Err(wrong(&name, "an index of indexes"));
     };
     let config = blob(store, &config)?;

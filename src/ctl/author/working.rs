@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use model::errors::{ParseError, Place};
 use model::ids::{ContainerName, Digest, RevisionId};
 use model::revision::{Defaults, Revision};
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
+use crate::author::run_json;
 use crate::author::spool::Spool;
-use crate::bundle::{LARGEST_STATE, bad, unreadable};
+use crate::bundle::{LARGEST_SMALL, LARGEST_STATE, bad, unreadable};
 use crate::failed::Failed;
+use crate::folder;
 use crate::whole::{self, unwritable};
 
 pub(crate) const INSIDE: &str = ".pvr";
@@ -134,7 +136,8 @@ impl Working {
         written
     }
 
-    /// Asks the parser that the device has what it thinks of a container's two documents, beside the folder's `device.json`.
+    /// Asks the parser that the device has what it thinks of a container's two documents, beside everything else in the
+    /// folder. Of the other files only the text is looked at.
     pub(crate) fn check(
         &self,
         name: &ContainerName,
@@ -142,34 +145,50 @@ impl Working {
         conf: Option<&str>,
     ) -> Result<Vec<String>, Failed> {
         const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-        let mut state = json!({
-            "#spec": "pantavisor-service-system@1",
-            (format!("{name}/run.json")): run,
-        });
+        let mut state = serde_json::Map::new();
+        for key in folder::files(&self.root)? {
+            // What is no JSON is told by `goalctl check`, and is not ours to judge.
+            let value = match key.strip_suffix(".json") {
+                Some(_) => std::fs::read(self.root.join(&key))
+                    .ok()
+                    .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+                    .unwrap_or_default(),
+                None => NOTHING.into(),
+            };
+            state.insert(key, value);
+        }
+        state.insert("#spec".to_owned(), "pantavisor-service-system@1".into());
+        state.insert(format!("{name}/{}", run_json::NAME), run.clone());
+        let mut absent = Vec::new();
         let images = [run.get("root-volume"), run.get("volumes")].into_iter().flatten();
         let images =
             images.flat_map(|value| value.as_array().map_or_else(|| vec![value], |all| all.iter().collect()));
         for image in images.filter_map(Value::as_str) {
-            state[format!("{name}/{}", image.strip_prefix("dm:").unwrap_or(image))] = NOTHING.into();
-            if let Some(image) = image.strip_prefix("dm:") {
-                state[format!("{name}/_dm/{image}.json")] = self.descriptor(name, image)?;
+            let image = image.strip_prefix("dm:").unwrap_or(image);
+            let key = format!("{name}/{image}");
+            if !state.contains_key(&key) {
+                // The root's image follows its documents.
+                if image != run_json::ROOT_IMAGE {
+                    absent.push(format!("{key} is not there yet, and the device needs it"));
+                }
+                state.insert(key, NOTHING.into());
             }
         }
+        let own_conf = format!("{name}/{}", run_json::CONF);
+        state.remove(&own_conf);
         if conf.is_some() {
-            state[format!("{name}/{}", crate::author::run_json::CONF)] = NOTHING.into();
+            state.insert(own_conf.clone(), NOTHING.into());
         }
-        let device = self.root.join("device.json");
-        if let Ok(bytes) = std::fs::read(&device)
-            && let Ok(value) = serde_json::from_slice::<Value>(&bytes)
-        {
-            state["device.json"] = value;
-        }
-        let state = state.to_string();
         let parsed = Revision::parse(
             RevisionId::factory(),
-            state.as_bytes(),
+            Value::Object(state).to_string().as_bytes(),
             Defaults::default(),
-            &mut |_: &str, _: &Digest| Ok(conf.unwrap_or_default().as_bytes().to_vec()),
+            &mut |key: &str, _: &Digest| {
+                if key == own_conf {
+                    return Ok(conf.unwrap_or_default().as_bytes().to_vec());
+                }
+                self.small(key)
+            },
         );
         let own = format!("{name}/");
         match parsed {
@@ -178,6 +197,7 @@ impl Working {
                 .iter()
                 .filter(|warning| warning.file.starts_with(&own) && !is_of_template(&warning.place))
                 .map(ToString::to_string)
+                .chain(absent)
                 .collect()),
             Err(errors) => {
                 let lines: Vec<String> = errors
@@ -193,9 +213,13 @@ impl Working {
         }
     }
 
-    fn descriptor(&self, name: &ContainerName, image: &str) -> Result<Value, Failed> {
-        let bytes = self.read(name, &format!("_dm/{image}.json"))?;
-        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+    fn small(&self, key: &str) -> Result<Vec<u8>, String> {
+        use std::io::Read;
+        let mut bytes = Vec::new();
+        File::open(self.root.join(key))
+            .and_then(|file| file.take(LARGEST_SMALL).read_to_end(&mut bytes))
+            .map_err(|cause| format!("read {key}: {cause}"))?;
+        Ok(bytes)
     }
 }
 

@@ -9,6 +9,7 @@
 mod device;
 mod revision;
 
+mod authored;
 mod crashes;
 mod hostile;
 mod updates;

@@ -7,11 +7,14 @@ fn help_texts_are_as_they_were_agreed() {
     insta::assert_snapshot!("help", goalctl(&["--help"]).out);
     for name in [
         "signal", "post", "run", "ps", "groups", "status", "events", "logs", "steps", "progress", "start",
-        "stop", "restart", "check", "plan", "gc", "image",
+        "stop", "restart", "check", "plan", "gc", "image", "init", "clone", "add", "diff", "app",
     ] {
         let said = goalctl(&[name, "--help"]);
         assert_eq!(said.code, 0);
         insta::assert_snapshot!(format!("help_{name}"), said.out);
+    }
+    for name in ["add", "update", "install", "rm", "ls", "info"] {
+        insta::assert_snapshot!(format!("help_app_{name}"), goalctl(&["app", name, "--help"]).out);
     }
 }
 
