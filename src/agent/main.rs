@@ -1,5 +1,6 @@
 //! The agent of Goalpost, as a program.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -33,8 +34,9 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &RunOptions) -> ExitCode {
-    let variable = |name: &str| std::env::var(name).ok();
-    let mut config = match Config::load(options.config.as_deref(), variable, &options.settings) {
+    let text = |text: OsString| text.to_string_lossy().into_owned();
+    let environment = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+    let mut config = match Config::load(options.config.as_deref(), environment, &options.settings) {
         Ok(config) => config,
         Err(error) => return refuse(&format!("failed to {error}")),
     };

@@ -8,6 +8,7 @@ use host::cgroup::Cgroup;
 use host::process::Process;
 use host::{HostError, Launcher, Pending, Spawned, Start};
 use model::ids::{ContainerName, Generation, RevisionId};
+use model::recovery::Role;
 use model::report::{Failure, FailureKind};
 use nix::sys::signal::Signal;
 use rustix::pipe::PipeFlags;
@@ -80,6 +81,11 @@ pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Startin
     let place = place::of(world, &order.container, &order.revision)?;
     let plan = place.start()?;
     let listener = control::listen(&place.control_folder())?;
+    match place.container.role {
+        // It sees all of it, by a mount of its plan.
+        Role::Mgmt => {}
+        Role::Nobody => world.metadata.show_to(&order.container)?,
+    }
     let serving = Serving::begin(api::serve_container(
         listener,
         order.container.clone(),

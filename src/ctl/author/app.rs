@@ -27,7 +27,7 @@ const OF_IMAGE: &str = "root.squashfs.docker-digest";
 const OF_ROOT: &str = "root.squashfs.rootfs-digest";
 
 pub(crate) async fn add(folder: &Path, add: &Add, output: &Output) -> Result<(), Failed> {
-    let working = Working::open(folder)?;
+    let working = Working::open_to_change(folder)?;
     let name = address::container(&add.name)?;
     if working.container(&name).exists() {
         return Err(Failed::Checked {
@@ -45,7 +45,7 @@ pub(crate) async fn add(folder: &Path, add: &Add, output: &Output) -> Result<(),
 }
 
 pub(crate) async fn update(folder: &Path, update: &Update, output: &Output) -> Result<(), Failed> {
-    let working = Working::open(folder)?;
+    let working = Working::open_to_change(folder)?;
     let name = address::container(&update.name)?;
     let mut src = read(&working, &name)?;
     let source = match &update.from {
@@ -89,7 +89,7 @@ fn recorded(name: &ContainerName, src: &Src) -> Result<Source, Failed> {
 }
 
 pub(crate) fn install(folder: &Path, names: &[String], output: &Output) -> Result<(), Failed> {
-    let working = Working::open(folder)?;
+    let working = Working::open_to_change(folder)?;
     for name in names {
         let name = address::container(name)?;
         let src = read(&working, &name)?;
@@ -101,7 +101,7 @@ pub(crate) fn install(folder: &Path, names: &[String], output: &Output) -> Resul
 }
 
 pub(crate) fn remove(folder: &Path, names: &[String], output: &Output) -> Result<(), Failed> {
-    let working = Working::open(folder)?;
+    let working = Working::open_to_change(folder)?;
     for name in names {
         let name = address::container(name)?;
         let place = working.container(&name);

@@ -7,20 +7,20 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use model::ids::Digest;
-use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use crate::address;
-use crate::author::working::{EMPTY_STATE, INSIDE, State, Working, is_plain_key};
-use crate::bundle::{Bundle, bad, named_objects, unreadable};
+use crate::author::working::{INSIDE, Working};
+use crate::bundle::{Bundle, bad, named_objects, pieces, unreadable};
 use crate::client::Client;
 use crate::failed::Failed;
+use crate::keys::{EMPTY, Keys, Value};
 use crate::meter::Meter;
 use crate::output::Output;
 use crate::whole::{self, Whole, unwritable};
 
 pub(crate) fn init(dir: &Path, output: &Output) -> Result<(), Failed> {
-    Working::init(dir, EMPTY_STATE.as_bytes())?;
+    Working::init(dir, EMPTY)?;
     output.line(&format!("{}: a working folder; `goalctl app add` brings the first container", dir.display()))
 }
 
@@ -103,49 +103,42 @@ async fn fill(from: &From, source: &str, dir: &Path) -> Result<(usize, usize), F
         (From::Bundle(path), Some(bundle)) => copy(path, bundle, &wanted, &objects).await?,
         (From::Bundle(_), None) => {}
     }
-    for (key, value) in &keys {
+    for (key, value) in keys.iter() {
         let place = dir.join(key);
         whole::make_folder(place.parent().unwrap_or(dir))?;
-        match digest(value) {
-            Some(digest) => drop(
+        match value {
+            Value::Object(digest) => drop(
                 std::fs::copy(objects.join(digest.to_string()), &place)
                     .map_err(|cause| unwritable(&place, &cause))?,
             ),
-            None => whole::write(&place, value.get().as_bytes())?,
+            Value::Inline(text) => whole::write(&place, text.as_bytes())?,
         }
     }
     Working::init(dir, &state)?;
-    Ok((keys.len(), wanted.len()))
+    Ok((keys.iter().count(), wanted.len()))
 }
 
 /// The files of a state, all of which can be made.
-fn files(source: &str, state: &[u8]) -> Result<State, Failed> {
-    let wrong = |cause: String| Failed::Source { what: format!("clone {source}"), cause };
-    let mut keys: State = serde_json::from_slice(state).map_err(|cause| wrong(cause.to_string()))?;
-    let spec = keys.remove("#spec");
-    if spec.is_none_or(|spec| spec.get() != "\"pantavisor-service-system@1\"") {
-        return Err(wrong("no state: its #spec is not \"pantavisor-service-system@1\"".to_owned()));
-    }
-    for (key, value) in &keys {
-        if !is_plain_key(key) {
-            return Err(wrong(format!("the key {key:?} cannot be a file of the folder")));
-        }
-        if digest(value).is_none() && !key.ends_with(".json") {
-            return Err(wrong(format!("{key:?} is neither an object nor a .json file")));
-        }
-        let mut above = key.as_str();
+fn files(source: &str, state: &[u8]) -> Result<Keys, Failed> {
+    let what = format!("clone {source}");
+    let keys = Keys::parse(&what, state)?;
+    let names: BTreeSet<&str> = keys.iter().map(|(key, _)| key).collect();
+    for key in &names {
+        let mut above = *key;
         while let Some((folder, _)) = above.rsplit_once('/') {
-            if keys.contains_key(folder) {
-                return Err(wrong(format!("{folder:?} is a file, and a folder of {key:?}")));
+            if names.contains(folder) {
+                let cause = format!("{folder:?} is a file, and a folder of {key:?}");
+                return Err(Failed::Source { what, cause });
             }
             above = folder;
         }
+        if above == INSIDE {
+            let cause = format!("the key {key:?} would be in the folder's own {INSIDE}");
+            return Err(Failed::Source { what, cause });
+        }
     }
+    drop(names);
     Ok(keys)
-}
-
-fn digest(value: &RawValue) -> Option<Digest> {
-    value.get().strip_prefix('"')?.strip_suffix('"')?.parse().ok()
 }
 
 async fn copy(path: &Path, bundle: &Bundle, wanted: &BTreeSet<Digest>, objects: &Path) -> Result<(), Failed> {
@@ -160,15 +153,11 @@ async fn copy(path: &Path, bundle: &Bundle, wanted: &BTreeSet<Digest>, objects: 
     let copied = bundle
         .each(wanted, async |digest, _, source: &mut dyn Read| {
             let mut object = Object::begin(objects, digest)?;
-            let mut piece = vec![0; 256 * 1024];
-            loop {
-                let count = source.read(&mut piece).map_err(|cause| unreadable(path, &cause))?;
-                if count == 0 {
-                    return object.finish();
-                }
-                object.take(&piece[..count])?;
-                meter.advance(count as u64);
-            }
+            pieces(source, |piece| {
+                meter.advance(piece.len() as u64);
+                object.take(piece)
+            })?;
+            object.finish()
         })
         .await;
     meter.clear();

@@ -18,8 +18,8 @@ use crate::folder;
 use crate::whole::{self, unwritable};
 
 pub(crate) const INSIDE: &str = ".pvr";
-pub(crate) const EMPTY_STATE: &str = "{\"#spec\":\"pantavisor-service-system@1\"}";
-
+/// What is made in it before it has its place, each with the number of the process that makes it.
+const DRAFTS: [&str; 4] = ["app", "removed", "spool", run_json::ROOT_IMAGE];
 /// A state by its keys, each value in its own text.
 pub(crate) type State = BTreeMap<String, Box<RawValue>>;
 
@@ -57,6 +57,26 @@ impl Working {
                 path.display()
             ),
         })
+    }
+
+    /// The same, to change it: what a run that was killed has left in `.pvr/` is swept away first.
+    pub(crate) fn open_to_change(root: &Path) -> Result<Working, Failed> {
+        let working = Working::open(root)?;
+        let inside = working.inside();
+        for entry in std::fs::read_dir(&inside).map_err(|cause| unreadable(&inside, &cause))?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some((draft, process)) = name.rsplit_once('.') else { continue };
+            let dead = process.parse::<u32>().is_ok() && !Path::new("/proc").join(process).exists();
+            if !DRAFTS.contains(&draft) || !dead {
+                continue;
+            }
+            let removed = match entry.file_type() {
+                Ok(kind) if kind.is_dir() => std::fs::remove_dir_all(entry.path()),
+                Ok(_) | Err(_) => std::fs::remove_file(entry.path()),
+            };
+            removed.map_err(|cause| unwritable(&entry.path(), &cause))?;
+        }
+        Ok(working)
     }
 
     /// Makes one of what is there, be it nothing.
@@ -238,16 +258,6 @@ fn put_one(folder: &Path, Made { name, what }: Made) -> Result<(), Failed> {
         }
         What::Gone => whole::remove(&place),
     }
-}
-
-/// Whether a key can be a file below a working folder, and is not the folder's own.
-pub(crate) fn is_plain_key(key: &str) -> bool {
-    let segments = || key.split('/');
-    !key.is_empty()
-        && !key.contains('\0')
-        && key.len() <= 1024
-        && segments().all(|segment| !matches!(segment, "" | "." | "..") && segment.len() <= 255)
-        && segments().next() != Some(INSIDE)
 }
 
 /// Writes a big file below `.pvr/`, and says so on the disk.

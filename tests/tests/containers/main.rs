@@ -12,5 +12,6 @@ mod revision;
 mod authored;
 mod crashes;
 mod hostile;
+mod metadata;
 mod updates;
 mod walk;

@@ -323,6 +323,26 @@ fn a_data_container_has_no_conf_and_a_root_without_a_program_has_init() {
 }
 
 #[test]
+fn what_a_killed_run_has_left_is_swept_away_and_nobody_else_s() {
+    let author = Author::new();
+    let inside = author.dir().join(".pvr");
+    // No process has a number as large.
+    std::fs::create_dir(inside.join("app.999999999")).unwrap();
+    std::fs::write(inside.join("app.999999999/x"), "x").unwrap();
+    std::fs::write(inside.join("root.squashfs.999999999"), "x").unwrap();
+    std::fs::write(inside.join("other.999999999"), "x").unwrap();
+    std::fs::write(inside.join(format!("root.squashfs.{}", std::process::id())), "x").unwrap();
+    author.add(&author.write("root.tar", &Tar::new().file("a", b"x").bytes()), &[]);
+    let mut left: Vec<String> = std::fs::read_dir(&inside)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    let alive = format!("root.squashfs.{}", std::process::id());
+    assert_eq!(left, ["config", "json", "objects", "other.999999999", alive.as_str()]);
+}
+
+#[test]
 fn a_folder_that_is_none_and_a_name_that_is_taken_are_told() {
     let author = Author::new();
     let tar = author.write("root.tar", &Tar::new().file("a", b"x").bytes());

@@ -4,6 +4,8 @@
 mod app;
 mod authoring;
 mod command_line;
+mod config;
+mod cuts;
 #[expect(dead_code, reason = "shared with the tests of the API, which use more of it")]
 #[path = "../api/device.rs"]
 mod device;
@@ -11,6 +13,10 @@ mod folders;
 mod goalctl;
 mod images;
 mod made;
+mod meta;
 mod operator;
+mod packages;
 mod payload;
 mod registry;
+mod transactions;
+mod uploads;
