@@ -94,7 +94,8 @@ async fn fill(from: &From, source: &str, dir: &Path) -> Result<(usize, usize), F
             (bundle.state.clone(), Some(bundle))
         }
     };
-    let keys = files(source, &state)?;
+    // Its keys can be files below a folder, and none is in the folder's own `.pvr/`.
+    let keys = Keys::parse(&format!("clone {source}"), &state)?;
     let wanted: BTreeSet<Digest> = named_objects(&state).into_values().collect();
     let objects = dir.join(INSIDE).join("objects");
     whole::make_folder(&objects)?;
@@ -116,29 +117,6 @@ async fn fill(from: &From, source: &str, dir: &Path) -> Result<(usize, usize), F
     }
     Working::init(dir, &state)?;
     Ok((keys.iter().count(), wanted.len()))
-}
-
-/// The files of a state, all of which can be made.
-fn files(source: &str, state: &[u8]) -> Result<Keys, Failed> {
-    let what = format!("clone {source}");
-    let keys = Keys::parse(&what, state)?;
-    let names: BTreeSet<&str> = keys.iter().map(|(key, _)| key).collect();
-    for key in &names {
-        let mut above = *key;
-        while let Some((folder, _)) = above.rsplit_once('/') {
-            if names.contains(folder) {
-                let cause = format!("{folder:?} is a file, and a folder of {key:?}");
-                return Err(Failed::Source { what, cause });
-            }
-            above = folder;
-        }
-        if above == INSIDE {
-            let cause = format!("the key {key:?} would be in the folder's own {INSIDE}");
-            return Err(Failed::Source { what, cause });
-        }
-    }
-    drop(names);
-    Ok(keys)
 }
 
 async fn copy(path: &Path, bundle: &Bundle, wanted: &BTreeSet<Digest>, objects: &Path) -> Result<(), Failed> {

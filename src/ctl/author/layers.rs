@@ -13,6 +13,7 @@ use crate::author::members::{self, Member, Sort, shown, wrong};
 use crate::author::tree::{Content, Kind, Meta, NoPlace, ROOT, Section, Tree, names};
 use crate::bundle::{bad, unreadable};
 use crate::failed::Failed;
+use crate::meter::Meter;
 
 const OPAQUE: &[u8] = b".wh..wh..opq";
 const WHITEOUT: &[u8] = b".wh.";
@@ -44,8 +45,9 @@ pub(crate) fn apply(
     whiteouts: Whiteouts,
     left_out: &mut LeftOut,
 ) -> Result<Digest, Failed> {
-    let mut source = Hashing { reader: section.reader(), hash: Sha256::new() };
-    members::each(tar, &mut source, |member, _| {
+    let meter = Meter::new(section.size);
+    let mut source = Hashing { reader: section.reader(), hash: Sha256::new(), meter };
+    let placed = members::each(tar, &mut source, |member, _| {
         left_out.attributes += member.attributes;
         let name = shown(&member.path);
         if let Sort::File { start, size } = member.sort
@@ -54,7 +56,9 @@ pub(crate) fn apply(
             return Err(wrong(tar, &format!("it is cut short in {name:?}")));
         }
         place(tree, number, section, whiteouts, member).map_err(|why| wrong(tar, &format!("{name:?} {why}")))
-    })?;
+    });
+    source.meter.clear();
+    placed?;
     // What follows the end mark belongs to the hash.
     io::copy(&mut source, &mut io::sink()).map_err(|cause| wrong(tar, &cause.to_string()))?;
     Ok(Digest::from_bytes(source.hash.finalize().into()))
@@ -75,6 +79,10 @@ fn place(
         }
         return Ok(());
     };
+    // Notes that a file system of old kept about itself.
+    if whiteouts == Whiteouts::Mean && way.iter().any(|name| name.starts_with(WHITEOUT)) {
+        return Ok(());
+    }
     let folder = tree.folder(way)?;
     if whiteouts == Whiteouts::Mean {
         if *name == OPAQUE {
@@ -110,12 +118,14 @@ fn device(major: u32, minor: u32) -> Result<u32, NoPlace> {
 struct Hashing<R> {
     reader: R,
     hash: Sha256,
+    meter: Meter,
 }
 
 impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let count = self.reader.read(into)?;
         self.hash.update(&into[..count]);
+        self.meter.advance(count as u64);
         Ok(count)
     }
 }

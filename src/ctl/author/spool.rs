@@ -6,9 +6,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::author::members::wrong;
-use crate::author::tree::Section;
+use crate::author::tree::{Section, SectionReader};
 use crate::bundle::bad;
 use crate::failed::Failed;
+use crate::meter::Meter;
 
 /// All that one image may unpack to. A bomb ends here.
 const MOST_UNPACKED: u64 = 16 * 1024 * 1024 * 1024;
@@ -39,7 +40,8 @@ impl Spool {
         let mut head = Vec::new();
         let read = section.reader().take(6).read_to_end(&mut head);
         read.map_err(|cause| wrong(name, &cause.to_string()))?;
-        let packed = BufReader::with_capacity(256 * 1024, section.reader());
+        let meter = Meter::new(section.size);
+        let packed = BufReader::with_capacity(256 * 1024, Metered { reader: section.reader(), meter });
         if head.starts_with(&[0x1f, 0x8b]) {
             self.keep(name, &mut flate2::bufread::MultiGzDecoder::new(packed))
         } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
@@ -75,6 +77,28 @@ impl Spool {
     fn failed(&self, cause: &io::Error) -> Failed {
         let what = format!("keep what is unpacked in {}", self.folder.display());
         Failed::Source { what, cause: cause.to_string() }
+    }
+}
+
+/// Shows how far it is read, and leaves no trace of that.
+struct Metered {
+    reader: SectionReader,
+    meter: Meter,
+}
+
+impl Read for Metered {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(into)?;
+        if count > 0 {
+            self.meter.advance(count as u64);
+        }
+        Ok(count)
+    }
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        self.meter.clear();
     }
 }
 

@@ -30,6 +30,7 @@ fn image() -> Image {
         .bytes();
     let top = Tar::new()
         .file("etc/.wh.gone", b"")
+        .file(".wh..wh.plnk/12.34", b"a note of the file system")
         .file("etc/stays", b"new")
         .file(".wh.gone", b"")
         .file("var/cache/b", b"b")
