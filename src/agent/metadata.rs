@@ -49,7 +49,8 @@ struct All {
     fixed: Vec<(&'static str, String)>,
     /// What was seen last, always in the same order.
     seen: Vec<(&'static str, String)>,
-    measured: Option<Instant>,
+    /// When, and what the device was doing then.
+    looked: Option<(Instant, Arc<DeviceReport>)>,
 }
 
 /// What was set, with the answer that was made of it.
@@ -90,7 +91,7 @@ impl Metadata {
             device: page(Meta::Device)?,
             fixed: provided::fixed(),
             seen: provided::current(&report.borrow(), store.root()),
-            measured: None,
+            looked: None,
         };
         for kind in Meta::ALL {
             all.show_whole(kind).map_err(failure)?;
@@ -105,8 +106,11 @@ impl Metadata {
     /// All of a kind as JSON, if that needs no look at the device.
     pub fn at_hand(&self, kind: Meta) -> Option<Bytes> {
         let mut all = self.values();
+        let is_fresh = |(at, report): &(Instant, Arc<DeviceReport>)| {
+            at.elapsed() < FRESH && Arc::ptr_eq(report, &self.report.borrow())
+        };
         match kind {
-            Meta::Device if all.measured.is_none_or(|at| at.elapsed() >= FRESH) => None,
+            Meta::Device if !all.looked.as_ref().is_some_and(is_fresh) => None,
             Meta::User | Meta::Device => Some(all.rendered(kind)),
         }
     }
@@ -187,7 +191,7 @@ impl Metadata {
         }
         all.seen = seen;
         all.device.rendered = None;
-        all.measured = Some(Instant::now());
+        all.looked = Some((Instant::now(), report));
     }
 
     /// A change that failed may be on the disk all the same: what is answered is what the next start would find.

@@ -38,6 +38,7 @@ mod whole;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     let output = Output::new(cli.color);
-    match block_on(carry_out(cli, &output)) {
+    match block_on(Box::pin(carry_out(cli, &output))) {
         Ok(code) => ExitCode::from(code),
         Err(failed) => {
             complain(&failed);
@@ -65,7 +66,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn block_on<T>(work: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
+/// Boxed: the runtime is in the program once, whatever it runs.
+fn block_on(work: Pin<Box<dyn Future<Output = Result<u8, Failed>> + '_>>) -> Result<u8, Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let failed =
         |cause: std::io::Error| Failed::Source { what: "start".to_owned(), cause: cause.to_string() };

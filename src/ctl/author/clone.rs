@@ -131,7 +131,7 @@ async fn copy(path: &Path, bundle: &Bundle, wanted: &BTreeSet<Digest>, objects: 
     let copied = bundle
         .each(wanted, async |digest, _, source: &mut dyn Read| {
             let mut object = Object::begin(objects, digest)?;
-            pieces(source, |piece| {
+            pieces(source, &mut |piece: &[u8]| {
                 meter.advance(piece.len() as u64);
                 object.take(piece)
             })?;

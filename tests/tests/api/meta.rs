@@ -1,12 +1,14 @@
 //! User and device metadata, row by row.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use agent::store::{MOST_BYTES, MOST_KEYS};
+use model::goal::Status;
 use serde_json::Value;
 
 use crate::clients::curl;
-use crate::device::{Device, error};
+use crate::device::{Device, error, report};
 
 fn done() -> (u16, String) {
     (200, String::new())
@@ -135,6 +137,11 @@ fn the_agent_says_of_the_device_what_only_it_can_say() {
     assert!(all["storage"]["total"].as_u64().unwrap() > all["storage"]["real_free"].as_u64().unwrap());
     assert!(all["sysinfo"]["totalram"].as_u64().unwrap() > 0);
     assert!(all["time"]["timeval"]["tv_sec"].as_u64().unwrap() > 1_700_000_000);
+    let mut next = report();
+    next.status = Some(Status::Ready);
+    device.report.send_replace(Arc::new(next));
+    let all: Value = serde_json::from_str(&device.says("GET", "/device-meta", "").1).unwrap();
+    assert_eq!(all["pantavisor.status"], "READY", "at once");
     for key in all.as_object().unwrap().keys() {
         let path = format!("/device-meta/{key}");
         assert_eq!(device.says("PUT", &path, "x"), (400, error("Cannot add or update device meta")), "{key}");
