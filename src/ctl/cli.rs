@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+#[cfg(feature = "author")]
+#[path = "author/cli.rs"]
+pub(crate) mod author;
+
 const EXAMPLES: &str = "\
 Examples:
   goalctl ps -w                             watch every container on its way
@@ -29,6 +33,11 @@ the folder that GOALCTL_DOCS names then.";
 /// Sends signals from a container, brings revisions to a device, and shows what runs and why.
 #[derive(Debug, Parser)]
 #[command(name = "goalctl", version, after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
+#[cfg_attr(
+    not(feature = "author"),
+    command(before_help = "\
+This goalctl is a device's: init, clone, add, diff, app and image are left out (cargo feature author).")
+)]
 pub(crate) struct Cli {
     /// The agent's control socket
     #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
@@ -230,7 +239,41 @@ Examples:
     Reboot(Sure),
     /// Stop every container in order, then switch the device off
     Poweroff(Sure),
+    /// Make a working folder: the next revision as files, in the layout that pvr keeps
+    #[cfg(feature = "author")]
+    Init {
+        /// The folder; made if it is not there
+        #[arg(default_value = ".", value_hint = clap::ValueHint::DirPath)]
+        dir: PathBuf,
+    },
+    /// Make a working folder of a revision: the device's, a package's, another folder's
+    #[cfg(feature = "author")]
+    #[command(after_help = "\
+Examples:
+  goalctl clone device my-device                 what the device runs
+  goalctl clone backup.tgz")]
+    Clone(author::Clone),
+    /// Tell pvr of new files in a working folder (the next revision has every file, with or without this)
+    #[cfg(feature = "author")]
+    Add(author::Mark),
+    /// Show what a working folder changes
+    #[cfg(feature = "author")]
+    #[command(after_help = "\
+Examples:
+  goalctl diff                                   against what was cloned, or committed by pvr
+  goalctl diff --device                          against what the device runs")]
+    Diff(author::Diff),
+    /// Make containers of a working folder, change them, show them
+    #[cfg(feature = "author")]
+    #[command(after_help = "\
+Examples:
+  goalctl init dev; cd dev
+  goalctl app add web --from docker://docker.io/library/nginx:1.27 --platform linux/arm64
+  goalctl app ls
+  goalctl post . -m 'a web server' --run --follow")]
+    App(author::App),
     /// Make a squashfs image of a folder: all owned by root, no extended attributes, the same bytes each time
+    #[cfg(feature = "author")]
     #[command(after_help = "\
 Examples:
   goalctl image ./rootfs root.squashfs")]

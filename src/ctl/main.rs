@@ -2,6 +2,8 @@
 
 mod address;
 mod arrivals;
+#[cfg(feature = "author")]
+mod author;
 mod bundle;
 mod check;
 mod cli;
@@ -14,6 +16,7 @@ mod events;
 mod export;
 mod failed;
 mod folder;
+#[cfg(feature = "author")]
 mod image;
 mod import;
 mod keys;
@@ -124,6 +127,17 @@ async fn carry_out(cli: Cli, output: &Output) -> Result<u8, Failed> {
         Command::Export { from, file } => export::export(client, output, &from, &file).await,
         Command::Import { file, folder } => import::import(&file, &folder, output).await,
         Command::Tx { command } => tx::run(client, output, command).await,
+        #[cfg(feature = "author")]
+        Command::Init { dir } => author::init(&dir, output),
+        #[cfg(feature = "author")]
+        Command::Clone(asked) => author::clone(client, &asked, output).await,
+        #[cfg(feature = "author")]
+        Command::Add(asked) => author::mark(&asked, output),
+        #[cfg(feature = "author")]
+        Command::Diff(asked) => author::diff(client, &asked, output).await,
+        #[cfg(feature = "author")]
+        Command::App(asked) => author::app(&asked, output).await,
+        #[cfg(feature = "author")]
         Command::Image { folder, out } => image::write(&folder, &out, output),
     }?;
     Ok(0)

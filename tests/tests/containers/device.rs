@@ -46,6 +46,11 @@ impl Device {
         self.agent().client()
     }
 
+    /// The path of its control socket.
+    pub(crate) fn socket(&self) -> String {
+        self.agent().socket().to_str().unwrap().to_owned()
+    }
+
     /// The control socket of one container, as seen from outside.
     pub(crate) fn client_of(&self, container: &str) -> Client {
         Client::connect(&self.folder.run_dir().join("containers").join(container).join("pantavisor/pv-ctrl"))

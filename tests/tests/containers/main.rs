@@ -12,6 +12,7 @@ mod logs;
 mod remote;
 mod revision;
 
+mod authored;
 mod commands;
 mod control;
 mod crashes;

@@ -8,11 +8,14 @@ fn help_texts_are_as_they_were_agreed() {
     for name in [
         "signal", "post", "get", "run", "ps", "groups", "status", "events", "logs", "steps", "progress",
         "start", "stop", "restart", "check", "plan", "gc", "factory", "reboot", "poweroff", "export",
-        "import", "tx", "image", "meta", "config",
+        "import", "tx", "image", "meta", "config", "init", "clone", "add", "diff", "app",
     ] {
         let said = goalctl(&[name, "--help"]);
         assert_eq!(said.code, 0);
         insta::assert_snapshot!(format!("help_{name}"), said.out);
+    }
+    for name in ["add", "update", "install", "rm", "ls", "info"] {
+        insta::assert_snapshot!(format!("help_app_{name}"), goalctl(&["app", name, "--help"]).out);
     }
 }
 
