@@ -137,7 +137,7 @@ async fn put_object(
     digest: Digest,
     address: &str,
     size: u64,
-    source: &mut dyn Read,
+    source: &mut dyn io::Read,
 ) -> Result<(), Failed> {
     let sent = client.put_from(address, size, source, |count| meter.advance(count)).await;
     match sent {
@@ -183,7 +183,7 @@ async fn begin(
 
 /// What the end of a run is told by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Over {
+pub(crate) enum Over {
     /// The progress document of its revision.
     Update,
     /// The device is at rest again: what was committed is back.

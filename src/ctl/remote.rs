@@ -17,7 +17,7 @@ use crate::bundle::{Bundle, named_objects};
 use crate::check;
 use crate::cli::Post;
 use crate::client::Client;
-use crate::deliver;
+use crate::deliver::{self, Over};
 use crate::events::{Events, Until};
 use crate::failed::Failed;
 use crate::output::Output;
@@ -86,7 +86,10 @@ pub(crate) async fn post(client: &Client, host: &Host, output: &Output, post: &P
     let named = posted.revlocal.unwrap_or_else(|| posted.rev.to_string());
     output.line(&format!("{named} is accepted, and going to be tried"))?;
     match events {
-        Some(events) => deliver::follow(client, output, &address::revision(&named)?, events).await,
+        Some(events) => {
+            let revision = address::revision(&named)?;
+            deliver::follow(client, output, &revision, events, Over::Update).await
+        }
         None => Ok(()),
     }
 }

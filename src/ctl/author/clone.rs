@@ -17,6 +17,7 @@ use crate::failed::Failed;
 use crate::keys::{EMPTY, Keys, Value};
 use crate::meter::Meter;
 use crate::output::Output;
+use crate::place::Place;
 use crate::whole::{self, Whole, unwritable};
 
 pub(crate) fn init(dir: &Path, output: &Output) -> Result<(), Failed> {
@@ -47,7 +48,11 @@ impl From {
         }
         let path = PathBuf::from(text);
         let found = std::fs::metadata(&path).map_err(|cause| unreadable(&path, &cause))?;
-        Ok(if found.file_type().is_socket() { From::Device(Client::new(path)) } else { From::Bundle(path) })
+        Ok(if found.file_type().is_socket() {
+            From::Device(Client::new(Place::Socket(path)))
+        } else {
+            From::Bundle(path)
+        })
     }
 }
 
