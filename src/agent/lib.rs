@@ -10,6 +10,7 @@ pub mod digest;
 mod effects;
 pub mod history;
 mod image;
+pub mod init;
 pub mod inputs;
 pub mod journal;
 pub mod logs;
