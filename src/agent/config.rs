@@ -5,6 +5,7 @@ mod keys;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::{self, Display};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,6 +46,10 @@ pub struct Config {
     pub init: init::Options,
     /// Whose PID 1 is.
     pub pid_1: Pid1,
+    /// Where `pvr` and `goalctl --host` are answered; nowhere if not given.
+    pub device_listen: Option<SocketAddr>,
+    /// A file with the token that they must know.
+    pub device_token: Option<PathBuf>,
     /// The command line that starts this agent over: the program's name first.
     pub start_over_as: Vec<OsString>,
     /// Where the settings came from that are not as they are by default.
@@ -173,6 +178,8 @@ impl Default for Config {
             socket_group: None,
             init: init::Options::default(),
             pid_1: Pid1::Foreign,
+            device_listen: None,
+            device_token: None,
             start_over_as: Vec::new(),
             places: BTreeMap::new(),
         }
@@ -455,6 +462,21 @@ mod tests {
             load("", &[("GOALPOST_POWER", "mine")], &[]).unwrap_err(),
             "understand environment variable GOALPOST_POWER: key \"power\" is \"mine\", but must be own or restart"
         );
+    }
+
+    #[test]
+    fn the_device_endpoint_is_on_loopback_unless_an_address_says_otherwise() {
+        let listen = |text: &str| {
+            load("", &[("GOALPOST_DEVICE_LISTEN", text)], &[]).map(|config| config.device_listen)
+        };
+        assert_eq!(load("", &[], &[]).unwrap().device_listen, None);
+        for (text, address) in
+            [("12368", "127.0.0.1:12368"), ("0.0.0.0:80", "0.0.0.0:80"), ("[::1]:1", "[::1]:1")]
+        {
+            assert_eq!(listen(text).unwrap(), Some(address.parse().unwrap()), "{text}");
+        }
+        assert_eq!(listen("").unwrap(), None);
+        assert!(listen("device.lan").unwrap_err().ends_with("a port alone, or empty"));
     }
 
     #[test]

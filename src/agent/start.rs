@@ -25,6 +25,7 @@ use crate::ask;
 use crate::boot::selfexec::{BootError, SelfExec};
 use crate::config::{Config, ConfigError};
 use crate::effects::{self, Alive, Device, Effects, Launches, Revisions, World};
+use crate::endpoint::{self, EndpointError};
 use crate::history::History;
 use crate::init::Prepared;
 use crate::inputs::clock::{self, Timer};
@@ -35,7 +36,7 @@ use crate::journal::Journal;
 use crate::logs::Logs;
 use crate::metadata::{self, Metadata};
 use crate::record::{Record, Stage};
-use crate::run::{Agent, Inputs};
+use crate::run::{Agent, Inputs, Turning};
 use crate::serving::Serving;
 use crate::store::Store;
 
@@ -48,6 +49,9 @@ pub enum StartError {
     /// The configuration was refused.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The device endpoint would not be safe.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
     /// A file, folder or socket.
     #[error("{op} {}: {source}", path.display())]
     File {
@@ -140,15 +144,18 @@ pub async fn start_with(config: Config, prepared: Prepared) -> Result<Agent, Sta
     let device = Device::look(&config, &mounts)?;
     let (launcher, kept) = Launches::start(mounts)?;
     raise_descriptor_limit();
+    let mut notes = device.notes();
+    notes.extend(prepared.notes.iter().cloned());
+    let endpoint = endpoint::open(&config, &mut notes)?;
     let see = See {
         config: &config,
         store: &store,
         record: &record,
         loader: &loader,
         device: &device,
-        prepared: &prepared,
+        is_worn_out: prepared.is_worn_out,
     };
-    let seen = see.see(kept)?;
+    let seen = see.see(notes, kept)?;
 
     let (asker, asked) = ask::channel();
     let (to_loop, events) = mpsc::channel(WAITING);
@@ -168,9 +175,13 @@ pub async fn start_with(config: Config, prepared: Prepared) -> Result<Agent, Sta
         Arc::clone(&history),
         Arc::clone(&logs),
         Arc::clone(&metadata),
-        &config.listed(),
+        &config,
     );
-    let serving = Serving::begin(api::serve_host(bind_host(&config)?, Arc::clone(&backend)));
+    let mut serving = vec![Serving::begin(api::serve_host(bind_host(&config)?, Arc::clone(&backend)))];
+    if let Some(endpoint) = endpoint {
+        let served = endpoint.serve(Arc::clone(&backend));
+        serving.push(served.map_err(|source| StartError::Input { what: "the device endpoint", source })?);
+    }
     let journal = Journal::open(config.journal_folder());
     let world = World {
         config,
@@ -195,8 +206,10 @@ pub async fn start_with(config: Config, prepared: Prepared) -> Result<Agent, Sta
         asked,
         questions: Questions::default(),
         supervisor: Supervisor::from_environment(prepared.watchdog),
+        turning: Turning::default(),
     };
-    Ok(Agent { engine, store, effects, report, history, journal, inputs, _serving: serving })
+    let unpublished = Vec::new();
+    Ok(Agent { engine, store, effects, report, history, unpublished, journal, inputs, _serving: serving })
 }
 
 /// Looks at the device before anything is decided.
@@ -206,7 +219,7 @@ struct See<'a> {
     record: &'a Record,
     loader: &'a SelfExec,
     device: &'a Device,
-    prepared: &'a Prepared,
+    is_worn_out: bool,
 }
 
 /// What was seen.
@@ -219,11 +232,9 @@ struct Seen {
 }
 
 impl See<'_> {
-    fn see(&self, kept: Kept) -> Result<Seen, StartError> {
-        let mut notes = self.device.notes();
-        notes.extend(self.prepared.notes.iter().cloned());
+    fn see(&self, mut notes: Vec<Arc<str>>, kept: Kept) -> Result<Seen, StartError> {
         let mut durable = self.durable(&mut notes);
-        if self.prepared.is_worn_out {
+        if self.is_worn_out {
             // It never got as far as to count by itself.
             durable.unsettled_starts = durable.unsettled_starts.max(self.config.settings.unsettled_starts);
         }
@@ -324,7 +335,7 @@ fn at<T>(op: &'static str, path: &Path, outcome: io::Result<T>) -> Result<T, Sta
     outcome.map_err(|source| StartError::File { op, path: path.to_owned(), source })
 }
 
-/// Six descriptors per container are more than the usual 1024 allow for 200 of them. The launcher was started before, so that
+/// Eight descriptors per container are more than the usual 1024 allow for 200 of them. The launcher was started before, so that
 /// containers get the usual limit.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);

@@ -4,7 +4,7 @@
 //! objects/<sha256>       .new-N while one arrives
 //! trails/<rev>/          .new-N while one is written, .old-N while one goes
 //! trails/current         logs/<rev>/<container>/     logs/current
-//! disks/perm/<c>/<v>     disks/rev/<rev>/<c>/<v>
+//! disks/perm/<c>/<v>     disks/rev/<rev>/<c>/<v>     disks/rev/.old-N while one goes
 //! cache/usrmeta/<key>    cache/devmeta/<key>         cache/.new-N while one is written      boot
 //! durable/0  durable/1   the two copies of `Durable`
 //! ```
@@ -91,7 +91,7 @@ impl Store {
         let occupancy = Arc::default();
         let store =
             Store { folder, copies, defaults, occupancy, temporaries: AtomicU64::new(0), _lock: lock };
-        for holder in ["objects", "trails", "logs", "cache"] {
+        for holder in ["objects", "trails", "logs", "disks/rev", "cache"] {
             store.remove_left_overs(holder);
         }
         Ok(store)

@@ -20,7 +20,8 @@ Exit codes:
   5  the update was refused before it was tried
 
 Socket: --socket, else $GOALPOST_SOCKET, else /pantavisor/pv-ctrl if it is there (inside a container), else
-/run/goalpost/pv-ctrl. Colour: --color; with auto, only on a terminal and without $NO_COLOR.
+/run/goalpost/pv-ctrl. --host URL speaks plain HTTP to port 12368 and /cgi-bin/pvr unless URL says otherwise, as pvr
+does; use it over networks that you trust. Colour: --color; with auto, only on a terminal and without $NO_COLOR.
 
 Completions (bash, zsh, fish) and man pages are made when goalctl is built: in goalctl-docs/ beside the program, or in
 the folder that GOALCTL_DOCS names then.";
@@ -32,6 +33,12 @@ pub(crate) struct Cli {
     /// The agent's control socket
     #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     pub(crate) socket: Option<PathBuf>,
+    /// The device endpoint of another device, in place of a socket: for post, get, progress, events
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "socket", value_hint = clap::ValueHint::Url)]
+    pub(crate) host: Option<String>,
+    /// The file with the token that the device asks for
+    #[arg(long, global = true, value_name = "FILE", requires = "host", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) token_file: Option<PathBuf>,
     /// When to colour what is printed; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = When::Auto)]
     pub(crate) color: When,
@@ -65,15 +72,37 @@ Examples:
   goalctl post ./my-revision                     a folder as pvr keeps it; it gets a name of its own
   goalctl post rev.tgz --name locals/try --run --follow
   goalctl post state.json -m 'new app'           objects in objects/ beside it, or on the device already
+  goalctl --host 192.168.1.5 post rev.tgz --follow   over the network; it is run at once
 
 Exit codes with --follow: 0 the update is done, 4 it was rolled back, 5 it was refused before it was tried.")]
     Post(Post),
+    /// Write what the device runs into a new folder
+    #[command(after_help = "\
+Examples:
+  goalctl get ./my-device
+  goalctl --host 192.168.1.5 --token-file token get ./my-device")]
+    Get {
+        /// Where it goes; made if it is not there
+        #[arg(value_hint = clap::ValueHint::DirPath)]
+        folder: PathBuf,
+    },
     /// Run a revision that is on the device
     #[command(after_help = "\
 Examples:
   goalctl run locals/try --follow
+  goalctl run locals/try --once                  never committed: the next boot, or a run of what is, brings that back
   goalctl run 0                                  back to the factory revision")]
     Run(Run),
+    /// Make the rollback point, or the one before it, the factory revision 0
+    #[command(after_help = "\
+Examples:
+  goalctl factory                                what runs, once it is the rollback point
+  goalctl factory locals/good")]
+    Factory {
+        /// Its name: a number, or locals/NAME [default: what runs]
+        #[arg(value_name = "REV")]
+        revision: Option<String>,
+    },
     /// Show every container: its status, its goal, why it is where it is
     #[command(after_help = "\
 Examples:
@@ -197,6 +226,10 @@ Examples:
     },
     /// Remove revisions and objects that nothing needs
     Gc,
+    /// Stop every container in order, then reboot the device
+    Reboot(Sure),
+    /// Stop every container in order, then switch the device off
+    Poweroff(Sure),
     /// Make a squashfs image of a folder: all owned by root, no extended attributes, the same bytes each time
     #[command(after_help = "\
 Examples:
@@ -341,8 +374,21 @@ pub(crate) struct Run {
     /// Its name: a number, or locals/NAME
     #[arg(value_name = "REV")]
     pub(crate) revision: String,
+    /// Say that it is to be committed once it has proved stable, which every run is here (LOCAL_RUN_COMMIT)
+    #[arg(long, conflicts_with = "once")]
+    pub(crate) commit: bool,
+    /// Never commit it: it runs until the next boot or request (TRY_ONCE)
+    #[arg(long)]
+    pub(crate) once: bool,
     #[command(flatten)]
     pub(crate) how: HowToRun,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Sure {
+    /// Do not ask whether it is meant; without a terminal there is nobody to ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Clone, Copy, Args)]

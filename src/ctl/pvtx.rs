@@ -50,8 +50,9 @@ pub(crate) fn main(words: &[String]) -> u8 {
         Err((name, text, code)) => return complain(name, &text, code),
     };
     let client = Client::new(crate::default_socket());
-    match crate::block_on(crate::tx::run(&client, &output, command)) {
-        Ok(()) => 0,
+    let run = async { crate::tx::run(&client, &output, command).await.map(|()| 0) };
+    match crate::block_on(Box::pin(run)) {
+        Ok(code) => code,
         Err(Failed::Transaction { code, text }) => complain(name, &text, code),
         Err(failed) => complain(name, &failed.to_string(), 255),
     }

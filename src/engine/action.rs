@@ -88,6 +88,12 @@ pub enum Action {
         /// Trails that must stay whatever their age.
         keep: BTreeSet<RevisionId>,
     },
+    /// Check a revision, then lay it down as the factory revision: whole beside the former one, then in its place. What is still
+    /// mounted of the former one stays. → `FactoryMade`
+    MakeFactory {
+        /// Whose content it gets.
+        from: RevisionId,
+    },
     /// Answer a request. Nothing reports.
     Reply {
         /// Which.

@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 
 use model::boot::{BootVars, BootedAs};
-use model::durable::{Durable, FailureRecord, Trial, TrialKind, TrialStage};
+use model::durable::{Durable, FailureRecord, Term, Trial, TrialKind, TrialStage};
 use model::ids::RevisionId;
 use model::plan::Needs;
 use model::progress::UpdateStatus;
@@ -39,9 +39,9 @@ enum Lead {
     Interrupted,
     /// The trial was interrupted by the agent's end alone; another boot is needed.
     InterruptedHere,
-    /// The trial was decided bad; the committed revision was booted.
+    /// The trial was decided bad, or was for once; the committed revision was booted.
     RollBack,
-    /// The trial was decided bad; another boot is needed.
+    /// The trial was decided bad, or was for once; another boot is needed.
     RollBackHere,
     /// Something else was booted.
     Wrong,
@@ -57,8 +57,15 @@ fn lead(durable: &Durable, booted: &BootedAs) -> Lead {
         };
     };
     let (reboot, here) = (trial.kind == TrialKind::Reboot, &trial.revision);
+    if trial.term == Term::OnceProved {
+        return match booted {
+            BootedAs::Trying(booted) if reboot && booted == here => Lead::RollBackHere,
+            BootedAs::Committed(_) | BootedAs::Trying(_) | BootedAs::NoLoader => Lead::RollBack,
+        };
+    }
+    let lasts = trial.term == Term::Lasting;
     match (booted, &trial.stage) {
-        (BootedAs::Committed(booted), _) if reboot && booted == here => Lead::Commit,
+        (BootedAs::Committed(booted), _) if reboot && lasts && booted == here => Lead::Commit,
         (BootedAs::NoLoader, TrialStage::Committing) if reboot => Lead::Commit,
         (BootedAs::NoLoader, TrialStage::Begun) if reboot => Lead::Try,
         (BootedAs::Trying(booted), stage) if reboot && booted == here => match stage {
@@ -99,7 +106,7 @@ impl Engine {
                 self.leave(Why::Back, AfterShutdown::Restart, "the trial was interrupted", thought);
             }
             (Lead::RollBackHere, Some(_)) => {
-                self.leave(Why::Back, AfterShutdown::Restart, "the trial failed", thought);
+                self.leave(Why::Back, AfterShutdown::Restart, "the trial is over", thought);
             }
             (Lead::Wrong, _) => self.correct_boot(observed, thought),
             (Lead::Ordinary | Lead::RollBack, _) => self.start_committed(observed, thought),
@@ -269,6 +276,7 @@ impl Engine {
             Course::Booting(_)
             | Course::Running
             | Course::OnlyAnswering(_)
+            | Course::Once(_)
             | Course::Verifying(_)
             | Course::Trying { .. }
             | Course::Testing { .. }
@@ -289,6 +297,7 @@ fn may_attach(course: &Course) -> bool {
         | Course::Verifying(_)
         | Course::Trying { .. }
         | Course::Testing { .. }
+        | Course::Once(_)
         | Course::Departing(_) => false,
     }
 }

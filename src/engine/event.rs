@@ -122,6 +122,11 @@ pub enum Report {
         /// Bytes given back.
         outcome: Result<u64, Failure>,
     },
+    /// Of `Action::MakeFactory`.
+    FactoryMade {
+        /// Whether the new factory revision is on disk, whole, in the place of the former one.
+        outcome: Result<(), Failure>,
+    },
     /// Of `Action::Leave` only if it could not be carried out.
     LeaveFailed {
         /// Why.

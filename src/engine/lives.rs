@@ -1,7 +1,9 @@
 //! Short lives of a device, told as tables: what comes in, what goes out.
 
 mod boots;
+mod factory;
 mod late;
+mod once;
 mod plans;
 mod recovery;
 mod requests;
@@ -237,6 +239,7 @@ impl Device {
             Action::Collect { .. } => {
                 Event::Report(Report::Collected { outcome: failure.map_or(Ok(7), Err) })
             }
+            Action::MakeFactory { .. } => Event::Report(Report::FactoryMade { outcome }),
             Action::Reply { .. } => return None,
             Action::Leave(then) => match failure {
                 Some(failure) => Event::Report(Report::LeaveFailed { failure }),
@@ -379,6 +382,7 @@ fn line(action: &Action) -> (&'static str, String) {
             ("progress", format!("progress {revision} {:?} {}", progress.status, progress.message))
         }
         Action::Collect { keep } => ("collect", format!("collect, keep {keep:?}")),
+        Action::MakeFactory { from } => ("factory", format!("make factory of {from}")),
         Action::Reply { reply: Reply::Refused(refusal), .. } => {
             ("reply", format!("reply {}", refused(refusal)))
         }

@@ -21,7 +21,8 @@ pub struct Cgroups {
 /// One container's group. It stays until [`Cgroup::remove`].
 #[derive(Debug)]
 pub struct Cgroup {
-    folder: PathBuf,
+    /// Boxed: without what a path under construction reserves.
+    folder: Box<Path>,
     descriptor: OwnedFd,
 }
 
@@ -100,7 +101,7 @@ impl Cgroups {
         }
         let descriptor = open(&folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(HostError::at("open control group", folder.display().to_string()))?;
-        let group = Cgroup { folder, descriptor };
+        let group = Cgroup { folder: folder.into_boxed_path(), descriptor };
         match self.fill(&group, plan) {
             Ok(()) => Ok(group),
             Err(error) => {

@@ -35,6 +35,9 @@ pub(crate) const DONE: u8 = b'D';
 /// The first byte of an answer: the agent's side of the container's console.
 pub(crate) const CONSOLE: u8 = b'C';
 
+/// Bytes of what an error is about, of which more than this is not told.
+const LONGEST_SUBJECT: usize = 6 * 1024;
+
 /// The mount namespaces that a launcher works with. They outlive it in the agent's hands.
 #[derive(Debug)]
 pub(crate) struct Held {
@@ -89,8 +92,8 @@ fn obey(packet: Packet, kit: &Kit) {
     let mut descriptors = packet.descriptors.into_iter();
     let Some(answer) = descriptors.next() else { return };
     let outcome = match (packet.bytes.split_first(), descriptors.next(), descriptors.next()) {
-        (Some((&START, flags)), Some(output), Some(errors)) => {
-            start(flags, &answer, &Output { output, errors }, descriptors.next().as_ref(), kit)
+        (Some((&START, request)), Some(output), Some(errors)) => {
+            start(request, &answer, &Output { output, errors }, descriptors.next().as_ref(), kit)
         }
         (Some((&WORK, _)), _, _) => work(&answer),
         _ => Err(HostError::at("understand", "the agent")(nix::errno::Errno::EPROTO)),
@@ -101,18 +104,20 @@ fn obey(packet: Packet, kit: &Kit) {
 }
 
 fn start(
-    flags: &[u8],
+    request: &[u8],
     answer: &OwnedFd,
     output: &Output,
     cgroup: Option<&OwnedFd>,
     kit: &Kit,
 ) -> Result<(), HostError> {
-    let flags = wire::from_bytes::<i32>(flags).map_or(CloneFlags::empty(), CloneFlags::from_bits_truncate);
+    let (flags, network): (i32, u8) = wire::from_bytes(request)
+        .ok_or_else(|| HostError::at("understand", "the agent")(nix::errno::Errno::EPROTO))?;
+    let flags = CloneFlags::from_bits_truncate(flags);
     let cgroup = cgroup.map(AsFd::as_fd);
     match sys::clone_process(flags, ParentOf::OurParent, cgroup)
         .map_err(HostError::at("make", "a process"))?
     {
-        Cloned::Child => child::become_container(answer.as_fd(), output, cgroup, kit),
+        Cloned::Child => child::become_container(answer.as_fd(), output, cgroup, network, kit),
         Cloned::Parent { pid, process } => {
             let mut bytes = vec![PROCESS];
             bytes.extend_from_slice(&pid.to_ne_bytes());
@@ -140,8 +145,11 @@ fn work(answer: &OwnedFd) -> Result<(), HostError> {
 
 /// Tells the agent. A peer that is gone needs no answer.
 pub(crate) fn report(answer: BorrowedFd<'_>, error: &HostError) {
+    let mut error = error.clone();
+    // It goes in one packet: a list of many layers may be longer than what anybody reads.
+    error.subject.truncate(error.subject.floor_char_boundary(LONGEST_SUBJECT));
     let mut bytes = vec![FAILED];
-    bytes.extend(wire::to_bytes(error));
+    bytes.extend(wire::to_bytes(&error));
     let _ = channel::send(answer, &bytes, &[]);
 }
 

@@ -12,8 +12,9 @@ use nix::sys::signal::SigSet;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::channel::{self, Packet, Wait};
-use crate::child::LAUNCHER;
+use crate::child::{LAUNCHER, NETWORK_AT_ONCE, NETWORK_IN_TURN, NETWORK_SHARED};
 use crate::error::{AsErrno, HostError};
+use crate::interface::Outside;
 use crate::keeping;
 use crate::launcher::{CONSOLE, DONE, FAILED, HELLO, Held, KEEP, PROCESS, START, WORK};
 use crate::process::Process;
@@ -126,20 +127,28 @@ impl Launcher {
         }
     }
 
-    /// Begins a start. The plan's `cgroup` is the caller's to carry out before, with [`crate::cgroup`].
+    /// Begins a start: [`Launcher::begin_process`], then [`Pending::hand_over`].
     ///
     /// # Errors
     /// The launcher is gone.
     pub fn begin_start(&self, start: &Start<'_>) -> Result<Pending, HostError> {
+        let pending = self.begin_process(start)?;
+        pending.hand_over(start.plan)?;
+        Ok(pending)
+    }
+
+    /// Asks for the process of a start, which waits for its plan: while it is being made, the caller makes what only the program
+    /// needs. The plan's `cgroup` is the caller's to carry out before, with [`crate::cgroup`].
+    ///
+    /// # Errors
+    /// The launcher is gone.
+    pub fn begin_process(&self, start: &Start<'_>) -> Result<Pending, HostError> {
         let (flags, network) = namespaces(start.plan);
         let mut bytes = vec![START];
-        flags.bits().put(&mut bytes);
+        (flags.bits(), network).put(&mut bytes);
         let mut descriptors = vec![start.output, start.errors];
         descriptors.extend(start.cgroup);
-        let mut plan = Vec::with_capacity(4096);
-        network.put(&mut plan);
-        start.plan.steps.put(&mut plan);
-        let answer = self.ask(&bytes, &descriptors, &plan)?;
+        let answer = self.ask(&bytes, &descriptors)?;
         Ok(Pending { answer, process: None, console: None, failed: None })
     }
 
@@ -174,18 +183,17 @@ impl Launcher {
         undo.put(&mut bytes);
         (plan.len() as u64).put(&mut bytes);
         plan.iter().for_each(|step| step.put(&mut bytes));
-        let answer = self.ask(&[WORK], &[], &bytes)?;
+        let answer = self.ask(&[WORK], &[])?;
+        hand_over(&answer, &bytes)?;
         Ok(Working { answer, finished: false, failed: Vec::new() })
     }
 
-    /// Asks, then hands the plan to the process that was made. Returns our end of its answer.
-    fn ask(&self, request: &[u8], descriptors: &[BorrowedFd<'_>], plan: &[u8]) -> Result<OwnedFd, HostError> {
+    /// Asks for a process. Returns our end of its answer, by which it gets its plan.
+    fn ask(&self, request: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<OwnedFd, HostError> {
         let (ours, theirs) = channel::pair().map_err(HostError::at("make", "a channel"))?;
         let mut given = vec![theirs.as_fd()];
         given.extend_from_slice(descriptors);
         channel::send(self.control.as_fd(), request, &given).map_err(HostError::at("ask", "the launcher"))?;
-        drop(theirs);
-        channel::send_long(ours.as_fd(), plan).map_err(HostError::at("hand the plan to", "the launcher"))?;
         Ok(ours)
     }
 
@@ -196,6 +204,23 @@ impl Launcher {
 }
 
 impl Pending {
+    /// Lets the process go on: it carries the plan out that it was made for.
+    ///
+    /// # Errors
+    /// The launcher is gone, and the process with it.
+    pub fn hand_over(&self, plan: &StartPlan) -> Result<(), HostError> {
+        let mut bytes = Vec::with_capacity(4096);
+        plan.steps.put(&mut bytes);
+        hand_over(&self.answer, &bytes)
+    }
+
+    /// Gives the start up before its plan was handed over; waits until nothing of it is left.
+    pub fn abandon(self) {
+        // Its process hears that no plan comes, says so, and is reaped by whoever hears that. Without a process there is nobody.
+        let _ = rustix::net::shutdown(&self.answer, rustix::net::Shutdown::Write);
+        let _ = self.wait();
+    }
+
     /// The process, once it was made: it can be ended before its program runs.
     pub fn process(&self) -> Option<&Process> {
         self.process.as_ref()
@@ -338,7 +363,11 @@ fn heard(packet: Packet) -> Result<Heard, HostError> {
     }
 }
 
-/// What clone3 makes, and whether the child makes a network namespace by itself.
+fn hand_over(answer: &OwnedFd, plan: &[u8]) -> Result<(), HostError> {
+    channel::send_long(answer.as_fd(), plan).map_err(HostError::at("hand the plan to", "the launcher"))
+}
+
+/// What clone3 makes, and when the child makes a network namespace by itself.
 fn namespaces(plan: &StartPlan) -> (CloneFlags, u8) {
     let flags = plan.namespaces.iter().fold(CloneFlags::empty(), |flags, namespace| {
         flags
@@ -350,7 +379,12 @@ fn namespaces(plan: &StartPlan) -> (CloneFlags, u8) {
                 Namespace::Network => CloneFlags::empty(),
             }
     });
-    (flags, u8::from(plan.namespaces.contains(&Namespace::Network)))
+    let network = match plan.namespaces.contains(&Namespace::Network) {
+        false => NETWORK_SHARED,
+        true if Outside::is_needed(&plan.steps) => NETWORK_IN_TURN,
+        true => NETWORK_AT_ONCE,
+    };
+    (flags, network)
 }
 
 fn c_text(text: &str) -> Result<CString, HostError> {

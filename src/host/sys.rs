@@ -143,6 +143,13 @@ pub(crate) fn ignore_children() -> Result<(), Errno> {
     unsafe { sigaction(Signal::SIGCHLD, &ignore) }.map(drop)
 }
 
+/// Gives SIGCHLD its default meaning back, after [`ignore_children`].
+pub(crate) fn heed_children() -> Result<(), Errno> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default action runs no code of ours.
+    unsafe { sigaction(Signal::SIGCHLD, &default) }.map(drop)
+}
+
 /// Leaves namespaces of this single-threaded process.
 pub(crate) fn unshare(namespaces: CloneFlags) -> Result<(), Errno> {
     nix::sched::unshare(namespaces)

@@ -332,6 +332,11 @@ impl Device {
                 self.disk.progress.insert(revision.clone(), progress.clone());
             }
             Action::Collect { keep } => self.disk.trails.retain(|revision| keep.contains(revision)),
+            // What a name stands for never changes here; what matters is that nobody needs what it stood for.
+            Action::MakeFactory { from } => {
+                self.witness.factory_made(from, &self.disk)?;
+                self.disk.trails.insert(RevisionId::factory());
+            }
             Action::Verify { revision } => return Ok(self.read(scenario, revision).map(|_| ())),
             Action::Mount { .. }
             | Action::Unmount { .. }
@@ -374,6 +379,7 @@ impl Device {
                 Report::ProgressWritten { revision, asked, outcome }
             }
             Action::Collect { .. } => Report::Collected { outcome: outcome.map(|()| 1) },
+            Action::MakeFactory { .. } => Report::FactoryMade { outcome },
             Action::Leave(_) => match outcome {
                 Ok(()) => return Err(NOT_HERE),
                 Err(failure) => Report::LeaveFailed { failure },
@@ -509,6 +515,8 @@ impl Device {
             Ask::Control(container, control) => Request::Control { container, control },
             Ask::Collect => Request::Collect,
             Ask::ShutDown(then) => Request::ShutDown { then },
+            Ask::TryOnce(revision) => Request::TryOnce { revision, force: false },
+            Ask::MakeFactory(revision) => Request::MakeFactory { revision },
         };
         self.request(what)
     }
@@ -629,6 +637,7 @@ impl Device {
             | Action::SetBoot { .. }
             | Action::WriteProgress { .. }
             | Action::Collect { .. }
+            | Action::MakeFactory { .. }
             | Action::Leave(_) => {}
         }
         let agent = self.agent()?;
@@ -644,6 +653,7 @@ impl Device {
             | Action::Verify { .. }
             | Action::Install { .. }
             | Action::Collect { .. }
+            | Action::MakeFactory { .. }
             | Action::Reply { .. }
             | Action::Leave(_) => Honesty::Does,
         };
@@ -728,7 +738,7 @@ impl Device {
 fn names_its_ask(verb: Verb) -> bool {
     match verb {
         Verb::Mount | Verb::Unmount | Verb::Start | Verb::SetBoot | Verb::WriteProgress => true,
-        Verb::Verify | Verb::Install | Verb::Collect | Verb::Leave => false,
+        Verb::Verify | Verb::Install | Verb::Collect | Verb::MakeFactory | Verb::Leave => false,
     }
 }
 

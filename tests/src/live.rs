@@ -100,6 +100,19 @@ impl State {
             .object(&format!("{name}/root.squashfs"), image)
     }
 
+    /// A container without an image, whose root is a folder of the host.
+    #[must_use]
+    pub fn container_on(self, name: &str, root: &Path, command: &str) -> State {
+        let conf = format!(
+            "lxc.rootfs.path = dir:{}\nlxc.init.cmd = {command}\nlxc.net.0.type = empty\n\
+             lxc.mount.auto = proc:mixed sys:mixed\n",
+            root.display()
+        );
+        let spec = json!({"#spec": "service-manifest-run@1", "name": name, "type": "lxc", "config": "lxc.container.conf"});
+        self.inline(&format!("{name}/run.json"), spec)
+            .object(&format!("{name}/lxc.container.conf"), conf.as_bytes())
+    }
+
     /// Without what a container owns.
     #[must_use]
     pub fn without(mut self, name: &str) -> State {
@@ -117,6 +130,8 @@ impl State {
 #[derive(Debug)]
 pub struct Device {
     folder: tempfile::TempDir,
+    /// The run dir, where it lies in memory as on a device.
+    run: Option<tempfile::TempDir>,
     options: Vec<(&'static str, String)>,
     /// Hears each time that an agent says, by way of systemd's protocol, that its socket listens: nothing is polled for.
     ready: mpsc::Receiver<()>,
@@ -137,13 +152,20 @@ impl Device {
             UnixDatagram::bind(folder.path().join("notify")).expect("a temporary folder can hold a socket");
         let (say, ready) = mpsc::channel();
         std::thread::spawn(move || listen(&notify, &say));
-        Device { folder, options: Vec::new(), ready }
+        Device { folder, run: None, options: Vec::new(), ready }
     }
 
     /// A setting of the agent, as an environment variable.
     #[must_use]
     pub fn with(mut self, variable: &'static str, value: impl Into<String>) -> Device {
         self.options.push((variable, value.into()));
+        self
+    }
+
+    /// With its run dir in memory, where there is a file system for that.
+    #[must_use]
+    pub fn in_memory(mut self) -> Device {
+        self.run = tempfile::Builder::new().prefix("goalpost-run-").tempdir_in("/dev/shm").ok();
         self
     }
 
@@ -177,7 +199,7 @@ impl Device {
     }
 
     pub fn run_dir(&self) -> PathBuf {
-        self.folder.path().join("run")
+        self.run.as_ref().map_or(self.folder.path(), tempfile::TempDir::path).join("run")
     }
 
     pub fn path(&self) -> &Path {
@@ -408,7 +430,8 @@ pub struct Events {
 }
 
 impl Events {
-    fn open(socket: &Path, query: &str) -> Events {
+    /// The stream of whoever listens there.
+    pub fn open(socket: &Path, query: &str) -> Events {
         let mut stream = UnixStream::connect(socket).expect("the agent listens");
         // 1.0: the stream is not cut into chunks.
         write!(stream, "GET /events?{query} HTTP/1.0\r\n\r\n").expect("the agent reads requests");

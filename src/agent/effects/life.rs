@@ -14,12 +14,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use super::start::{self, Order, Progress, Regained, Running};
+use super::stops::Stops;
 use super::{Device, World};
 use crate::inputs::descriptor::awaited;
 use crate::record::{Identity, Known, Life, Noted, Stage};
-
-/// Stops that may wait for a life: one that asks, one that forces.
-pub(super) const STOPS: usize = 2;
 
 /// A life of a former agent, found again.
 #[derive(Debug)]
@@ -96,12 +94,7 @@ struct Reporter {
 }
 
 /// Starts a container and stays with it until nothing of it is left.
-pub(super) async fn live(
-    world: Arc<World>,
-    events: mpsc::Sender<Event>,
-    order: Order,
-    mut stops: mpsc::Receiver<StopHow>,
-) {
+pub(super) async fn live(world: Arc<World>, events: mpsc::Sender<Event>, order: Order, stops: Stops) {
     let note = Life {
         container: order.container.clone(),
         generation: order.generation,
@@ -110,12 +103,13 @@ pub(super) async fn live(
         known: None,
     };
     let mut reporter = Reporter { world, events, note };
-    match begin(&mut reporter, &order, &mut stops).await {
+    // Boxed: what a start needs is more than what a life that runs does, and is given back.
+    match Box::pin(begin(&mut reporter, order, &stops)).await {
         Ok(running) => {
             reporter.started(Ok(running.process.pid())).await;
-            let exit = reporter.watch(&running.process, &mut stops).await;
+            let exit = reporter.watch(&running.process, &stops).await;
             // Its socket closes, its control group goes, before anybody hears that nothing is left.
-            running.clear(&reporter.world, &order.container);
+            running.clear(&reporter.world, &reporter.note.container);
             reporter.exited(exit).await;
         }
         Err(failure) => {
@@ -130,32 +124,28 @@ pub(super) async fn watch_adopted(
     world: Arc<World>,
     events: mpsc::Sender<Event>,
     alive: Alive,
-    mut stops: mpsc::Receiver<StopHow>,
+    stops: Stops,
 ) {
     let mut reporter = Reporter { world, events, note: alive.note };
     let exit = match alive.regained {
         Some((known, regained)) => {
             let world = &reporter.world;
             let running = start::go_on(world, &reporter.note, known.role, regained, alive.process);
-            let exit = reporter.watch(&running.process, &mut stops).await;
+            let exit = reporter.watch(&running.process, &stops).await;
             running.clear(&reporter.world, &reporter.note.container);
             exit
         }
-        None => reporter.watch(&alive.process, &mut stops).await,
+        None => reporter.watch(&alive.process, &stops).await,
     };
     start::remove_group(&reporter.world, &reporter.note.container);
     reporter.exited(exit).await;
 }
 
-async fn begin(
-    reporter: &mut Reporter,
-    order: &Order,
-    stops: &mut mpsc::Receiver<StopHow>,
-) -> Result<Running, Failure> {
-    reporter.note.known = Some(start::known(&reporter.world, order)?);
+async fn begin(reporter: &mut Reporter, order: Order, stops: &Stops) -> Result<Running, Failure> {
+    reporter.note.known = Some(start::known(&reporter.world, &order)?);
     // Noted before the process exists: an agent that is killed in between finds out at its next start.
     reporter.note_start()?;
-    let mut starting = start::prepare(&reporter.world, order).await?;
+    let mut starting = start::prepare(&reporter.world, &order).await?;
     let spawned = loop {
         tokio::select! {
             biased;
@@ -163,11 +153,11 @@ async fn begin(
                 Progress::Made(identity) => reporter.write(Stage::Made(identity)),
                 Progress::Executed(spawned) => break spawned,
             },
-            Some(_) = stops.recv() => starting.stop(),
+            _ = stops.next() => starting.stop(),
         }
     };
     let identity = Identity::of(&spawned.process);
-    let running = starting.run(&reporter.world, order, spawned);
+    let running = starting.run(&reporter.world, &order, spawned);
     // Only now: whoever finds this note can go on with the life, console and all.
     reporter.write(Stage::Running(identity));
     Ok(running)
@@ -209,7 +199,7 @@ impl Reporter {
     }
 
     /// Waits for the end, and carries out stops until then.
-    async fn watch(&mut self, process: &Process, stops: &mut mpsc::Receiver<StopHow>) -> Exit {
+    async fn watch(&mut self, process: &Process, stops: &Stops) -> Exit {
         let descriptor = match watched(process) {
             Ok(descriptor) => descriptor,
             Err(error) => {
@@ -223,7 +213,7 @@ impl Reporter {
             tokio::select! {
                 biased;
                 exit = ended(&descriptor, process) => return exit,
-                Some(how) = stops.recv() => self.stop(process, how).await,
+                how = stops.next() => self.stop(process, how).await,
             }
         }
     }

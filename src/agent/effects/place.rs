@@ -98,8 +98,14 @@ pub(super) fn of<'a>(
     let missing =
         || Failure::new(FailureKind::Permanent, format!("find container {name} in revision {revision}"));
     let container = world.revision(revision)?.container(name).cloned().ok_or_else(missing)?;
+    Ok(at(world, container, revision))
+}
+
+/// A container that is known already.
+pub(super) fn at<'a>(world: &'a World, container: Arc<Container>, revision: &RevisionId) -> Placed<'a> {
     let device = &world.device;
-    let cgroup = device.cgroups.as_ref().map(|groups| groups.path(name.as_str()).display().to_string());
+    let path = |groups: &Cgroups| groups.path(container.name.as_str()).display().to_string();
+    let cgroup = device.cgroups.as_ref().map(path);
     let context = Context {
         revision: revision.clone(),
         places: device.places.clone(),
@@ -107,7 +113,7 @@ pub(super) fn of<'a>(
         cgroup,
         processes: device.processes,
     };
-    Ok(Placed { container, device, context })
+    Placed { container, device, context }
 }
 
 impl Placed<'_> {

@@ -12,11 +12,12 @@ use model::recovery::Role;
 use model::report::{Failure, FailureKind};
 use nix::sys::signal::Signal;
 use tokio::io::unix::AsyncFd;
-use tokio::net::UnixListener;
 
+use super::control::Sockets;
 use super::{Device, World, control, output, place};
 use crate::api;
 use crate::inputs::descriptor::awaited;
+use crate::logs::{Listening, LogSockets};
 use crate::record::{Identity, Known, Life};
 use crate::serving::Serving;
 
@@ -57,6 +58,7 @@ pub(super) enum Progress {
 struct Kit {
     _group: Option<Group>,
     _serving: Serving,
+    _listening: Option<Listening>,
     console: Console,
 }
 
@@ -96,23 +98,10 @@ pub(super) fn known(world: &World, order: &Order) -> Result<Known, Failure> {
     })
 }
 
-/// Makes what the life has for itself, then asks the launcher.
+/// Asks the launcher for its process, and makes what the life has for itself.
 pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Starting, Failure> {
     let place = place::of(world, &order.container, &order.revision)?;
     let plan = place.start()?;
-    let listener = control::listen(&place.control_folder())?;
-    match place.container.role {
-        // It sees all of it, by a mount of its plan.
-        Role::Mgmt => {}
-        Role::Nobody => world.metadata.show_to(&order.container)?,
-    }
-    let serving = Serving::begin(api::serve_container(
-        listener,
-        order.container.clone(),
-        order.generation,
-        place.container.role,
-        Arc::clone(&world.backend),
-    ));
     let (output, output_end) = output::make(&place.folder())?;
     let group = match &world.device.cgroups {
         Some(groups) => {
@@ -123,7 +112,7 @@ pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Startin
         None => None,
     };
     let begin = |launcher: &Launcher| {
-        launcher.begin_start(&Start {
+        launcher.begin_process(&Start {
             plan: &plan,
             output: output_end.as_fd(),
             errors: output_end.as_fd(),
@@ -131,10 +120,51 @@ pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Startin
         })
     };
     let pending = world.launcher.ask(begin).map_err(|error| error.failure())?;
-    capture(world, &order.revision, &order.container, output)?;
-    let readable = watched(&pending)?;
-    let kit = Kit { _group: group, _serving: serving, console: Console::None };
-    Ok(Starting { pending, readable, noted: Noted::No, kit })
+    drop(output_end);
+    // While the process is being made, what only its program needs; its plan, without which it stays where it is, comes last.
+    let rest = || {
+        match place.container.role {
+            // It sees all of it, by a mount of its plan.
+            Role::Mgmt => {}
+            Role::Nobody => world.metadata.show_to(&order.container)?,
+        }
+        let sockets = control::sockets(&place.control_folder())?;
+        let serving = Serving::begin(api::serve_container(
+            sockets.control,
+            order.container.clone(),
+            order.generation,
+            place.container.role,
+            Arc::clone(&world.backend),
+        ));
+        let listening = listen(world, &order.revision, &order.container, sockets.logs)?;
+        capture(world, &order.revision, &order.container, output)?;
+        pending.hand_over(&plan).map_err(|error| error.failure())?;
+        Ok((serving, listening, watched(&pending)?))
+    };
+    match rest() {
+        Ok((serving, listening, readable)) => {
+            let kit =
+                Kit { _group: group, _serving: serving, _listening: Some(listening), console: Console::None };
+            Ok(Starting { pending, readable, noted: Noted::No, kit })
+        }
+        Err(failure) => {
+            // Blocks for as long as the process needs to end; its control group goes after it.
+            let _ = tokio::task::spawn_blocking(move || pending.abandon()).await;
+            drop(group);
+            Err(failure)
+        }
+    }
+}
+
+fn listen(
+    world: &World,
+    revision: &RevisionId,
+    container: &ContainerName,
+    sockets: LogSockets,
+) -> Result<Listening, Failure> {
+    world.logs.listen(revision, container, sockets).map_err(|error| {
+        Failure::new(FailureKind::Transient, format!("listen to the log of {container}: {error}"))
+    })
 }
 
 fn capture(
@@ -217,7 +247,7 @@ impl Running {
 /// What a life that a former agent started needs of this one.
 #[derive(Debug)]
 pub(crate) struct Regained {
-    listener: UnixListener,
+    sockets: Sockets,
     output: OwnedFd,
     console: Option<OwnedFd>,
 }
@@ -230,7 +260,7 @@ pub(super) fn regain(
 ) -> Result<Regained, Failure> {
     let control = device.control_folder(container);
     let output = output::find(control.parent().unwrap_or(&control))?;
-    Ok(Regained { listener: control::listen(&control)?, output, console })
+    Ok(Regained { sockets: control::sockets(&control)?, output, console })
 }
 
 /// Goes on with such a life: its socket is answered, its output captured.
@@ -241,7 +271,7 @@ pub(super) fn go_on(
     regained: Regained,
     process: Process,
 ) -> Running {
-    let Regained { listener, output, console } = regained;
+    let Regained { sockets: Sockets { control, logs }, output, console } = regained;
     // It may have changed since.
     if role == Role::Nobody
         && let Err(failure) = world.metadata.show_to(&note.container)
@@ -249,7 +279,7 @@ pub(super) fn go_on(
         log::warn!("op=show-metadata container={} error={:?}", note.container, failure.detail);
     }
     let serving = api::serve_container(
-        listener,
+        control,
         note.container.clone(),
         note.generation,
         role,
@@ -258,9 +288,16 @@ pub(super) fn go_on(
     if let Err(failure) = capture(world, &note.revision, &note.container, output) {
         log::warn!("op=capture-output container={} error={:?}", note.container, failure.detail);
     }
+    let listening = listen(world, &note.revision, &note.container, logs);
+    let listening = listening.map_err(|failure| {
+        log::warn!("op=listen-to-log container={} error={:?}", note.container, failure.detail);
+    });
     let console = console
         .map_or(Console::None, |console| attach_console(world, &note.revision, &note.container, console));
-    Running { process, kit: Kit { _group: None, _serving: Serving::begin(serving), console } }
+    Running {
+        process,
+        kit: Kit { _group: None, _serving: Serving::begin(serving), _listening: listening.ok(), console },
+    }
 }
 
 /// Of a life that a former agent started.

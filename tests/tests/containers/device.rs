@@ -78,10 +78,35 @@ impl Device {
         self.agent().run(name)
     }
 
-    /// Asks for a container to be started, stopped or restarted.
-    pub(crate) fn control(&self, container: &str, action: &str) {
+    /// POST /commands.
+    pub(crate) fn command(&self, op: &str, payload: &str) -> live::Answer {
+        let body = serde_json::json!({"op": op, "payload": payload}).to_string();
+        self.client().send("POST", "/commands", body.as_bytes())
+    }
+
+    /// What an operator's goalctl prints, its errors last; it must succeed.
+    pub(crate) fn goalctl(&self, arguments: &[&str]) -> String {
+        let mut goalctl = std::process::Command::new(Programs::find("debug").goalctl);
+        let ended = goalctl.arg("--socket").arg(self.agent().socket()).args(arguments).output().unwrap();
+        let said = String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap();
+        assert!(ended.status.success(), "goalctl {arguments:?}: {said}");
+        said
+    }
+
+    /// What lies in the agent's root folder.
+    pub(crate) fn root(&self) -> std::path::PathBuf {
+        self.folder.root()
+    }
+
+    /// Asks for a container to be started, stopped or restarted; whatever is answered.
+    pub(crate) fn try_control(&self, container: &str, action: &str) -> live::Answer {
         let body = format!(r#"{{"action":"{action}"}}"#);
-        let answer = self.client().send("PUT", &format!("/containers/{container}"), body.as_bytes());
+        self.client().send("PUT", &format!("/containers/{container}"), body.as_bytes())
+    }
+
+    /// Likewise; it must be done.
+    pub(crate) fn control(&self, container: &str, action: &str) {
+        let answer = self.try_control(container, action);
         assert_eq!(answer.code, 200, "{action} {container}: {}", answer.text());
     }
 
@@ -122,6 +147,13 @@ impl Device {
     /// The orderly stop.
     pub(crate) fn stop(&mut self) {
         assert!(self.agent.take().unwrap().stop().success(), "{}", self.folder.agent_log());
+    }
+
+    /// Where the agent says that it answers `pvr`.
+    pub(crate) fn endpoint(&self) -> String {
+        let log = self.folder.agent_log();
+        let said = log.lines().find_map(|line| line.split_once("op=listen-device address="));
+        said.unwrap_or_else(|| panic!("no device endpoint: {log}")).1.to_owned()
     }
 
     pub(crate) fn journal(&self) -> String {

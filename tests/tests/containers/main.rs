@@ -6,11 +6,17 @@
     reason = "a test that cannot go on fails right there, and says why on its error output"
 )]
 
+mod bus;
 mod device;
+mod logs;
+mod remote;
 mod revision;
 
+mod commands;
+mod control;
 mod crashes;
 mod hostile;
 mod metadata;
+mod power;
 mod updates;
 mod walk;

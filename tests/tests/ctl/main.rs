@@ -13,5 +13,6 @@ mod meta;
 mod operator;
 mod packages;
 mod payload;
+mod remote;
 mod transactions;
 mod uploads;
