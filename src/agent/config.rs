@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::init;
 use engine::Settings;
 use model::recovery::Role;
 use model::revision::Defaults;
@@ -41,6 +42,10 @@ pub struct Config {
     pub gc_age: Duration,
     /// Group id that may use the host socket, beside its owner.
     pub socket_group: Option<u32>,
+    /// What is done to the device itself, where PID 1 is ours.
+    pub init: init::Options,
+    /// Whose PID 1 is.
+    pub pid_1: Pid1,
     /// Where `pvr` and `goalctl --host` are answered; nowhere if not given.
     pub device_listen: Option<SocketAddr>,
     /// A file with the token that they must know.
@@ -58,6 +63,15 @@ pub enum Power {
     Own,
     /// The agent's life starts over; a power-off ends the agent.
     Restart,
+}
+
+/// Whose PID 1 is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pid1 {
+    /// It is goalpost-init, our parent, which learns from our exit code what becomes of the device.
+    Ours,
+    /// Another.
+    Foreign,
 }
 
 /// How much of a container's output is kept.
@@ -162,6 +176,8 @@ impl Default for Config {
             logs: LogLimits { file_bytes: 1 << 20, files: 2, rate: 256 << 10 },
             gc_age: Duration::from_secs(7 * 24 * 3600),
             socket_group: None,
+            init: init::Options::default(),
+            pid_1: Pid1::Foreign,
             device_listen: None,
             device_token: None,
             start_over_as: Vec::new(),
@@ -179,6 +195,16 @@ impl Config {
     /// What parsing a state goes by.
     pub fn defaults(&self) -> Defaults {
         Defaults { role_when_absent: self.default_role }
+    }
+
+    /// What is usual where PID 1 is ours.
+    pub fn of_device() -> Config {
+        Config {
+            root: PathBuf::from(init::STORAGE),
+            power: Power::Own,
+            pid_1: Pid1::Ours,
+            ..Config::default()
+        }
     }
 
     /// Every setting, in the order of the table.
@@ -204,7 +230,20 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
         arguments: &[(String, String)],
     ) -> Result<Config, ConfigError> {
-        let mut config = Config::default();
+        Config::load_over(Config::default(), file, environment, arguments)
+    }
+
+    /// Likewise, with other defaults.
+    ///
+    /// # Errors
+    /// The first thing that cannot be read or understood.
+    pub fn load_over(
+        defaults: Config,
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        arguments: &[(String, String)],
+    ) -> Result<Config, ConfigError> {
+        let mut config = defaults;
         if let Some((path, text)) = read(file)? {
             config.take_file(&path, &text)?;
         }
@@ -300,8 +339,8 @@ fn find(name: &str, place: impl Fn() -> Place) -> Result<&'static Key, ConfigErr
 
 /// Of every environment variable that is a setting.
 const PREFIX: &str = "GOALPOST_";
-/// Variables with that beginning that are none: how much is logged, and where goalctl asks.
-const NOT_SETTINGS: [&str; 2] = ["LOG", "SOCKET"];
+/// Variables with that beginning that are none: how much is logged, where goalctl asks, what PID 1 tells.
+const NOT_SETTINGS: [&str; 5] = ["LOG", "SOCKET", "INIT", "DEATHS", "WATCHDOG"];
 
 /// `roles.default` is `GOALPOST_ROLES_DEFAULT`.
 fn variable(key: &str) -> String {

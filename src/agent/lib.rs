@@ -13,6 +13,7 @@ mod effects;
 mod endpoint;
 pub mod history;
 mod image;
+pub mod init;
 pub mod inputs;
 pub mod journal;
 mod json;

@@ -64,20 +64,23 @@ pub(crate) struct Inputs {
 }
 
 impl Agent {
-    /// Lives until an action says to leave.
-    pub async fn live(mut self) {
+    /// Lives until an action says to leave; the code that its process is to end with.
+    pub async fn live(mut self) -> u8 {
         self.step(Event::Booted).await;
         self.inputs.supervisor.ready();
         loop {
             let event = match self.inputs.next().await {
                 Next::Event(event) => event,
-                Next::Left => return self.close().await,
+                Next::Left => {
+                    self.close().await;
+                    return 0;
+                }
             };
             let leaving = self.step(event).await;
             if let Some(then) = leaving
-                && let Some(Ended) = self.leave(then).await
+                && let Some(Ended(code)) = self.leave(then).await
             {
-                return;
+                return code;
             }
             self.arm();
         }
@@ -147,6 +150,7 @@ impl Agent {
                 | Action::Unmount { .. }
                 | Action::Start { .. }
                 | Action::Stop { .. }
+                | Action::NoteReady { .. }
                 | Action::Verify { .. }
                 | Action::SetBoot { .. }
                 | Action::WriteProgress { .. }
@@ -208,9 +212,9 @@ impl Agent {
         let folder = self.effects.journal_folder();
         mem::replace(&mut self.journal, Journal::open(folder)).close().await;
         match leave::leave(then, self.effects.config()) {
-            Ok(Left::Now) => {
+            Ok(Left::Now(code)) => {
                 self.effects.remove_groups();
-                Some(Ended)
+                Some(Ended(code))
             }
             // Whoever asked for it hears that it is accepted; the loop goes on until the device's end is certain.
             Ok(Left::After(owner, turn)) => {
@@ -228,7 +232,7 @@ impl Agent {
 }
 
 /// The agent's process may end.
-struct Ended;
+struct Ended(u8);
 
 /// What comes in next.
 enum Next {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use model::recovery::Role;
 
 use super::{Config, Power};
+use crate::init::Interface;
 
 /// One setting.
 #[derive(Debug)]
@@ -41,6 +42,9 @@ enum Kind {
     Bytes(At<u64>, RangeInclusive<u64>),
     AddressOrNone(At<Option<SocketAddr>>),
     Power(At<Power>),
+    /// Of at most so many bytes.
+    Text(At<String>, usize),
+    Interface(At<Option<Interface>>),
     Role(At<Role>),
 }
 
@@ -146,6 +150,31 @@ pub(super) static KEYS: &[Key] = &[
         "Number of the group that may use the host socket; if empty, none.",
     ),
     key(
+        "init.label",
+        Kind::Text(|config| &mut config.init.label, 16),
+        "Where PID 1 is goalpost-init: the data partition's label; if empty, none is mounted.",
+    ),
+    key(
+        "init.wait",
+        Kind::Time(|config| &mut config.init.wait, seconds(0, HOUR)),
+        "How long to wait for the data partition.",
+    ),
+    key(
+        "init.modules",
+        Kind::Text(|config| &mut config.init.modules, 4096),
+        "Kernel modules to load first, by name, between blanks.",
+    ),
+    key(
+        "init.interface",
+        Kind::Interface(|config| &mut config.init.interface),
+        "The device's own interface: NAME ADDRESS/PREFIX [GATEWAY]; if empty, none.",
+    ),
+    key(
+        "init.watchdog",
+        Kind::Time(|config| &mut config.init.watchdog, seconds(2, HOUR)),
+        "How long the hardware watchdog waits before it restarts the device.",
+    ),
+    key(
         "device.listen",
         Kind::AddressOrNone(|config| &mut config.device_listen),
         "Where pvr and goalctl --host are answered; if empty, nowhere.",
@@ -173,6 +202,10 @@ impl Key {
             Kind::AddressOrNone(at) => *at(config) = or_none(text, address).ok_or_else(allowed)?,
             Kind::Power(at) => *at(config) = word(text, &POWERS).ok_or_else(allowed)?,
             Kind::Role(at) => *at(config) = word(text, &ROLES).ok_or_else(allowed)?,
+            Kind::Text(at, most) => {
+                *at(config) = Some(text).filter(|text| text.len() <= *most).ok_or_else(allowed)?.to_owned();
+            }
+            Kind::Interface(at) => *at(config) = or_none(text, Interface::parse).ok_or_else(allowed)?,
         }
         Ok(())
     }
@@ -200,6 +233,8 @@ impl Key {
             Kind::AddressOrNone(at) => at(config).map_or_else(String::new, |address| address.to_string()),
             Kind::Power(at) => show_word(at(config), &POWERS),
             Kind::Role(at) => show_word(at(config), &ROLES),
+            Kind::Text(at, _) => at(config).clone(),
+            Kind::Interface(at) => at(config).as_ref().map_or_else(String::new, Interface::to_string),
         }
     }
 
@@ -226,6 +261,10 @@ impl Key {
             }
             Kind::Power(_) => words(&POWERS.map(|(word, _)| word)),
             Kind::Role(_) => words(&ROLES.map(|(word, _)| word)),
+            Kind::Text(_, most) => format!("at most {most} bytes of text"),
+            Kind::Interface(_) => {
+                "NAME ADDRESS/PREFIX [GATEWAY], such as eth0 10.0.2.15/24 10.0.2.2, or empty".to_owned()
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ const LOG: &str = "pv-ctrl-log";
 const DEV_LOG: &str = "dev-log";
 
 /// Everything by which one life of a container speaks.
+#[derive(Debug)]
 pub(super) struct Sockets {
     pub(super) control: UnixListener,
     pub(super) logs: LogSockets,

@@ -8,14 +8,15 @@ use model::report::{Failure, FailureKind};
 use model::request::AfterShutdown;
 use nix::unistd::execve;
 
-use crate::config::Config;
+use crate::config::{Config, Pid1};
+use crate::init;
 use crate::power::{self, Owner, Turn};
 
 /// What comes of leaving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Left {
-    /// The agent's process may end now, with code 0.
-    Now,
+    /// The agent's process may end now, with this code.
+    Now(u8),
     /// First the device's end is to be asked for: [`Owner::carry_out`].
     After(Owner, Turn),
 }
@@ -23,8 +24,14 @@ pub(crate) enum Left {
 /// Carries it out. What starts over or is carried out by the kernel does not return.
 pub(crate) fn leave(then: AfterShutdown, config: &Config) -> Result<Left, Failure> {
     let owner = Owner::of(config);
+    let ours = config.pid_1 == Pid1::Ours;
     let never = match (then, owner) {
-        (AfterShutdown::End, _) => return Ok(Left::Now),
+        (AfterShutdown::End, _) => return Ok(Left::Now(0)),
+        (AfterShutdown::Reboot, _) | (AfterShutdown::Restart, Owner::Agent) if ours => {
+            init::leave_argument(None).map_err(|error| error.failure())?;
+            return Ok(Left::Now(init::RESTART));
+        }
+        (AfterShutdown::PowerOff, _) if ours => return Ok(Left::Now(init::POWER_OFF)),
         (AfterShutdown::Reboot, _) => return Ok(Left::After(owner, Turn::Reboot)),
         (AfterShutdown::PowerOff, _) => return Ok(Left::After(owner, Turn::Off)),
         (AfterShutdown::Restart, Owner::Init) => {

@@ -40,6 +40,11 @@ impl Mounts {
         Ok(plan)
     }
 
+    /// Of which revision they were made.
+    pub(super) fn revision(&self, container: &ContainerName) -> Option<&RevisionId> {
+        self.0.get(container).map(|mounted| &mounted.revision)
+    }
+
     /// `None` if they were never made, or are another generation's by now.
     pub(super) fn take(&mut self, name: &ContainerName, generation: Generation) -> Option<Mounted> {
         match self.0.get(name) {

@@ -280,7 +280,7 @@ async fn posted(backend: &Backend, body: &mut Incoming) -> Answer {
         return answer::bad_request("Post has a commit-msg of more than 256 bytes");
     }
     if is_updating(backend.report().phase) {
-        return answer::update_ongoing();
+        return answer::error(StatusCode::SERVICE_UNAVAILABLE, answer::UPDATE_ONGOING);
     }
     if !is_running(backend, &revision, &state).await
         && let Err(answer) = store_and_run(backend, &revision, state, message).await
