@@ -124,10 +124,6 @@ pub(super) fn not_ready() -> Answer {
     error(StatusCode::SERVICE_UNAVAILABLE, "State not loaded yet")
 }
 
-pub(super) fn update_ongoing() -> Answer {
-    error(StatusCode::SERVICE_UNAVAILABLE, UPDATE_ONGOING)
-}
-
 /// The engine's answer where it has nothing to give but done or not.
 pub(super) fn reply(reply: Reply) -> Answer {
     match reply {

@@ -20,7 +20,7 @@ fn syslog_and_the_fields_stream_are_kept_beside_the_output() {
                   echo printed";
     let web = Container::new("web", &format!("{script}; {READY}"))
         .goal("READY")
-        .image(image_with(&[("/lib", "usr/lib"), ("/lib64", "usr/lib64")]))
+        .image(image_with(&[("/lib", "usr/lib"), ("/lib64", "usr/lib64")], &[]))
         .conf("lxc.mount.entry = /usr usr none bind,ro,create=dir 0 0");
     let last_words = Container::new("once", "/bin/busybox logger -t once last words")
         .with("lifetime", json!("once"))
