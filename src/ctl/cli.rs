@@ -42,7 +42,7 @@ pub(crate) struct Cli {
     /// The agent's control socket
     #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     pub(crate) socket: Option<PathBuf>,
-    /// The device endpoint of another device, in place of a socket: for post, get, progress, events
+    /// The device endpoint of another device, in place of a socket: for post, get, clone, progress, events
     #[arg(long, global = true, value_name = "URL", conflicts_with = "socket", value_hint = clap::ValueHint::Url)]
     pub(crate) host: Option<String>,
     /// The file with the token that the device asks for
@@ -251,6 +251,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   goalctl clone device my-device                 what the device runs
+  goalctl clone http://192.168.1.5:12368/cgi-bin/pvr my-device
+  goalctl --host 192.168.1.5 --token-file token clone device my-device
   goalctl clone backup.tgz")]
     Clone(author::Clone),
     /// Tell pvr of new files in a working folder (the next revision has every file, with or without this)

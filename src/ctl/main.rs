@@ -148,6 +148,10 @@ fn place(cli: &Cli) -> Result<Place, Failed> {
     let Some(host) = &cli.host else {
         return Ok(Place::Socket(cli.socket.clone().unwrap_or_else(default_socket)));
     };
+    #[cfg(feature = "author")]
+    if matches!(&cli.command, Command::Clone(asked) if asked.source == "device") {
+        return Host::parse(host, cli.token_file.as_deref()).map(Place::Host);
+    }
     let is_answered_there = matches!(
         cli.command,
         Command::Post(_)
@@ -159,7 +163,7 @@ fn place(cli: &Cli) -> Result<Place, Failed> {
     );
     if !is_answered_there {
         return Err(Failed::Usage {
-            text: "--host goes with post, get, progress and events; all else is asked at the agent's socket"
+            text: "--host goes with post, get, clone device, progress and events; all else is asked at the agent's socket"
                 .to_owned(),
         });
     }

@@ -25,7 +25,7 @@ use crate::place::{Host, Place};
 
 /// Where things are on the device.
 #[derive(Debug, Deserialize)]
-struct Remote {
+pub(crate) struct Remote {
     #[serde(rename = "json-get-url")]
     state: String,
     #[serde(rename = "json-key")]
@@ -152,16 +152,33 @@ fn read(text: &[u8], digest: &Digest) -> Result<Described, Failed> {
     })
 }
 
+/// The state that the device runs; with it, over a network, where the rest is.
+pub(crate) async fn running(client: &Client) -> Result<(Vec<u8>, Option<Remote>), Failed> {
+    let Place::Host(host) = client.place() else {
+        return Ok((client.get("/steps/current").await?, None));
+    };
+    let remote: Remote = client.get_json("/.pvrremote").await?;
+    let state = client.get(host.path_of(&remote.state)?).await?;
+    Ok((state, Some(remote)))
+}
+
+/// Where the bytes of an object are.
+pub(crate) async fn place_of(
+    client: &Client,
+    remote: Option<&Remote>,
+    digest: &Digest,
+) -> Result<String, Failed> {
+    let (Place::Host(host), Some(remote)) = (client.place(), remote) else {
+        return Ok(address::object(digest));
+    };
+    let described = format!("{}/{digest}", host.path_of(&remote.objects)?);
+    let described = read(&client.get(&described).await?, digest)?;
+    Ok(host.path_of(&described.get)?.to_owned())
+}
+
 /// `goalctl get`: what the device runs, as a folder.
 pub(crate) async fn get(client: &Client, output: &Output, folder: &Path) -> Result<(), Failed> {
-    let (state, remote) = match client.place() {
-        Place::Host(host) => {
-            let remote: Remote = client.get_json("/.pvrremote").await?;
-            let state = client.get(host.path_of(&remote.state)?).await?;
-            (state, Some((host, remote)))
-        }
-        Place::Socket(_) => (client.get("/steps/current").await?, None),
-    };
+    let (state, remote) = running(client).await?;
     let failed = |cause: io::Error| Failed::Source {
         what: format!("write {}", folder.display()),
         cause: cause.to_string(),
@@ -182,15 +199,7 @@ pub(crate) async fn get(client: &Client, output: &Output, folder: &Path) -> Resu
         match digest {
             None => fs::write(&path, value.get()).map_err(failed)?,
             Some(digest) => {
-                let from = match &remote {
-                    None => address::object(digest),
-                    Some((host, remote)) => {
-                        let described = format!("{}/{digest}", host.path_of(&remote.objects)?);
-                        let described = read(&client.get(&described).await?, digest)?;
-                        host.path_of(&described.get)?.to_owned()
-                    }
-                };
-                fetch(client, &from, digest, &path).await?;
+                fetch(client, &place_of(client, remote.as_ref(), digest).await?, digest, &path).await?;
             }
         }
     }

@@ -15,7 +15,8 @@ pub(crate) struct Place {
 
 #[derive(Debug, Args)]
 pub(crate) struct Clone {
-    /// `device` (what the device at --socket runs), a control socket, a package (tar, tar.gz), a state file, a folder
+    /// `device` (what the device at --socket or --host runs), a control socket, http://HOST:12368/cgi-bin/pvr, a package
+    /// (tar, tar.gz), a state file, a folder
     #[arg(value_hint = clap::ValueHint::AnyPath)]
     pub(crate) source: String,
     /// The folder that is made [default: named after SOURCE]

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use model::ids::Digest;
 use sha2::{Digest as _, Sha256};
 
-use crate::address;
 use crate::author::working::{INSIDE, Working};
 use crate::bundle::{Bundle, bad, named_objects, pieces, unreadable};
 use crate::client::Client;
@@ -17,7 +16,8 @@ use crate::failed::Failed;
 use crate::keys::{EMPTY, Keys, Value};
 use crate::meter::Meter;
 use crate::output::Output;
-use crate::place::Place;
+use crate::place::{Host, Place};
+use crate::remote::{self, Remote};
 use crate::whole::{self, Whole, unwritable};
 
 pub(crate) fn init(dir: &Path, output: &Output) -> Result<(), Failed> {
@@ -27,7 +27,7 @@ pub(crate) fn init(dir: &Path, output: &Output) -> Result<(), Failed> {
 
 /// Where a revision is cloned from.
 enum From {
-    /// An agent's control socket: what its device runs.
+    /// An agent's control socket or device endpoint: what its device runs.
     Device(Client),
     /// A package, a state file, a folder.
     Bundle(PathBuf),
@@ -38,13 +38,8 @@ impl From {
         if text == "device" {
             return Ok(From::Device(client.clone()));
         }
-        // The device endpoint of another machine would be one more arm here.
         if text.contains("://") {
-            return Err(Failed::Usage {
-                text: format!(
-                    "clone {text}: only a control socket, a package, a state or a folder is cloned"
-                ),
-            });
+            return Ok(From::Device(Client::new(Place::Host(Host::parse(text, None)?))));
         }
         let path = PathBuf::from(text);
         let found = std::fs::metadata(&path).map_err(|cause| unreadable(&path, &cause))?;
@@ -83,20 +78,23 @@ fn named_after(source: &str) -> PathBuf {
     let name = Path::new(source).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let stem = [".tar.gz", ".tgz", ".tar", ".json"].iter().find_map(|end| name.strip_suffix(end));
     match stem.unwrap_or(&name) {
-        "" | "." | ".." | "pv-ctrl" => PathBuf::from("device"),
+        "" | "." | ".." | "pv-ctrl" | "pvr" => PathBuf::from("device"),
         stem => PathBuf::from(stem),
     }
 }
 
 async fn fill(from: &From, source: &str, dir: &Path) -> Result<(usize, usize), Failed> {
-    let (state, bundle) = match from {
-        From::Device(client) => (client.get("/steps/current").await?, None),
+    let (state, remote, bundle) = match from {
+        From::Device(client) => {
+            let (state, remote) = remote::running(client).await?;
+            (state, remote, None)
+        }
         From::Bundle(path) => {
             let bundle = Bundle::open(path)?;
             if let Some(mistake) = bundle.mistakes.first() {
                 return Err(bad(path, mistake));
             }
-            (bundle.state.clone(), Some(bundle))
+            (bundle.state.clone(), None, Some(bundle))
         }
     };
     // Its keys can be files below a folder, and none is in the folder's own `.pvr/`.
@@ -105,7 +103,7 @@ async fn fill(from: &From, source: &str, dir: &Path) -> Result<(usize, usize), F
     let objects = dir.join(INSIDE).join("objects");
     whole::make_folder(&objects)?;
     match (from, &bundle) {
-        (From::Device(client), _) => fetch(client, &wanted, &objects).await?,
+        (From::Device(client), _) => fetch(client, remote.as_ref(), &wanted, &objects).await?,
         (From::Bundle(path), Some(bundle)) => copy(path, bundle, &wanted, &objects).await?,
         (From::Bundle(_), None) => {}
     }
@@ -147,23 +145,34 @@ async fn copy(path: &Path, bundle: &Bundle, wanted: &BTreeSet<Digest>, objects: 
     copied
 }
 
-async fn fetch(client: &Client, wanted: &BTreeSet<Digest>, objects: &Path) -> Result<(), Failed> {
+async fn fetch(
+    client: &Client,
+    remote: Option<&Remote>,
+    wanted: &BTreeSet<Digest>,
+    objects: &Path,
+) -> Result<(), Failed> {
     #[derive(serde::Deserialize)]
     struct OnDevice {
         sha256: Digest,
         size: serde_json::Value,
     }
-    let there: Vec<OnDevice> = client.get_json("/objects").await?;
+    // Over a network nothing tells the sizes at once: there the meter stays silent.
+    let there: Vec<OnDevice> = match remote {
+        None => client.get_json("/objects").await?,
+        Some(_) => Vec::new(),
+    };
     // A number here, its text there.
     let size = |one: &OnDevice| one.size.as_u64().or_else(|| one.size.as_str()?.parse().ok());
     let total = there.iter().filter(|one| wanted.contains(&one.sha256)).filter_map(size).sum();
     let mut meter = Meter::new(total);
     for digest in wanted {
         let mut object = Object::begin(objects, *digest)?;
-        let mut stream = client.stream(&address::object(digest)).await?;
+        let mut stream = client.stream(&remote::place_of(client, remote, digest).await?).await?;
         while let Some(piece) = stream.next().await? {
             object.take(&piece)?;
-            meter.advance(piece.len() as u64);
+            if remote.is_none() {
+                meter.advance(piece.len() as u64);
+            }
         }
         object.finish()?;
     }

@@ -54,6 +54,12 @@ fn what_the_device_runs_comes_back_as_a_folder() {
         let state = device.store.state_bytes(&id("locals/one")).unwrap();
         assert_eq!(std::fs::read(copy.join(".pvr/json")).unwrap(), state);
     };
+    let endpoint = format!("http://{}/cgi-bin/pvr", device.endpoints[0]);
+    let cloned = new.path().join("cloned");
+    let clone = said(command().args(["clone", &endpoint, cloned.to_str().unwrap()]).output().unwrap());
+    assert_eq!((clone.code, clone.err.as_str()), (0, ""));
+    assert_eq!(clone.out, format!("{}: 3 files, 2 of them objects\n", cloned.display()));
+    check(&cloned);
     let copy = new.path().join("over-the-network");
     let got = ask(&device, 0, &["get", copy.to_str().unwrap()]);
     assert_eq!((got.code, got.err.as_str()), (0, ""));
@@ -85,6 +91,11 @@ fn a_token_opens_the_guarded_endpoint() {
     let with = [&["--token-file", token.to_str().unwrap()], &post[..], &["--follow"]].concat();
     let posted = ask(&device, 1, &with);
     assert_eq!((posted.code, posted.err.as_str()), (0, ""), "{posted:?}");
+    let copy = folder.path().join("copy");
+    let clone = ["--token-file", token.to_str().unwrap(), "clone", "device", copy.to_str().unwrap()];
+    let cloned = ask(&device, 1, &clone);
+    assert_eq!((cloned.code, cloned.err.as_str()), (0, ""), "{cloned:?}");
+    assert!(ask(&device, 1, &clone[2..4]).err.contains("asks for a token"));
 }
 
 #[test]
@@ -94,7 +105,7 @@ fn what_cannot_be_asked_over_a_network_is_said() {
     assert_eq!(ps.code, 2);
     assert_eq!(
         ps.err,
-        "goalctl: --host goes with post, get, progress and events; all else is asked at the agent's socket\n"
+        "goalctl: --host goes with post, get, clone device, progress and events; all else is asked at the agent's socket\n"
     );
     let folder = tempfile::tempdir().unwrap();
     write_folder(folder.path());
