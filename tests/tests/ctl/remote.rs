@@ -91,6 +91,9 @@ fn a_token_opens_the_guarded_endpoint() {
     let with = [&["--token-file", token.to_str().unwrap()], &post[..], &["--follow"]].concat();
     let posted = ask(&device, 1, &with);
     assert_eq!((posted.code, posted.err.as_str()), (0, ""), "{posted:?}");
+    // The one that this device says it runs.
+    let with = ["--token-file", token.to_str().unwrap(), "post", post[1], "--name", "locals/one"];
+    assert_eq!(ask(&device, 1, &with).code, 0);
     let copy = folder.path().join("copy");
     let clone = ["--token-file", token.to_str().unwrap(), "clone", "device", copy.to_str().unwrap()];
     let cloned = ask(&device, 1, &clone);
