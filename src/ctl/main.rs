@@ -159,8 +159,9 @@ fn place(cli: &Cli) -> Result<Place, Failed> {
             | Command::Progress { .. }
             | Command::Events { .. }
             | Command::Check { .. }
-            | Command::Image { .. }
     );
+    #[cfg(feature = "author")]
+    let is_answered_there = is_answered_there || matches!(cli.command, Command::Image { .. });
     if !is_answered_there {
         return Err(Failed::Usage {
             text: "--host goes with post, get, clone device, progress and events; all else is asked at the agent's socket"
