@@ -10,6 +10,8 @@ use model::recovery::Role;
 use model::revision::Defaults;
 use toml::de::{DeTable, DeValue};
 
+use crate::boot;
+
 /// Read when `--config` names no other; it may be absent.
 pub const DEFAULT_PATH: &str = "/etc/goalpost.toml";
 
@@ -24,6 +26,8 @@ pub struct Config {
     pub goalctl: Option<PathBuf>,
     /// What the engine goes by.
     pub settings: Settings,
+    /// How the device is booted.
+    pub boot: boot::Options,
     /// What a decided reboot or power-off does.
     pub power: Power,
     /// What a container without `roles` may ask.
@@ -189,6 +193,26 @@ const KEYS: &[Key] = &[
         set: |config, text| power(text).map(|power| config.power = power),
     },
     Key {
+        name: "boot.loader",
+        about: "self (default), tryboot, uboot, grub or none: what tries a revision once",
+        set: |config, text| loader(text).map(|kind| config.boot.kind = kind),
+    },
+    Key {
+        name: "boot.first",
+        about: "partition of the disk of root, or a folder, with a kernel (default 2)",
+        set: |config, text| place(text).map(|place| config.boot.slots[0] = place),
+    },
+    Key {
+        name: "boot.second",
+        about: "the other one (default 3)",
+        set: |config, text| place(text).map(|place| config.boot.slots[1] = place),
+    },
+    Key {
+        name: "boot.variables",
+        about: "that with autoboot.txt or grubenv (default 1), or fw_env.config's path",
+        set: |config, text| place(text).map(|place| config.boot.variables = place),
+    },
+    Key {
         name: "roles.default",
         about: "mgmt (default) or nobody: the role of a container that names none",
         set: |config, text| role(text).map(|role| config.default_role = role),
@@ -227,6 +251,7 @@ impl Default for Config {
             run_dir: PathBuf::from("/run/goalpost"),
             goalctl: None,
             settings: Settings::default(),
+            boot: boot::Options::default(),
             power: Power::Restart,
             default_role: Role::Mgmt,
             logs: LogLimits { file_bytes: 1 << 20, files: 2, rate: 256 << 10 },
@@ -410,6 +435,26 @@ fn power(text: &str) -> Result<Power, &'static str> {
         "own" => Ok(Power::Own),
         "restart" => Ok(Power::Restart),
         _ => Err("own or restart"),
+    }
+}
+
+fn loader(text: &str) -> Result<boot::Kind, &'static str> {
+    match text {
+        "self" => Ok(boot::Kind::SelfExec),
+        "tryboot" => Ok(boot::Kind::Tryboot),
+        "uboot" => Ok(boot::Kind::UBoot),
+        "grub" => Ok(boot::Kind::Grub),
+        "none" => Ok(boot::Kind::None),
+        _ => Err("self, tryboot, uboot, grub or none"),
+    }
+}
+
+fn place(text: &str) -> Result<boot::Place, &'static str> {
+    match text.parse() {
+        Ok(number @ 1..=9) => Ok(boot::Place::Partition(number)),
+        Ok(_) | Err(_) => {
+            path(text).map(boot::Place::Path).map_err(|_| "a partition from 1 to 9, or an absolute path")
+        }
     }
 }
 

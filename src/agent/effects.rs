@@ -25,7 +25,7 @@ use model::revision::Revision;
 use tokio::sync::mpsc;
 
 use crate::api::Backend;
-use crate::boot::selfexec::SelfExec;
+use crate::boot::Loader;
 use crate::config::Config;
 use crate::logs::Logs;
 use crate::record::Record;
@@ -54,7 +54,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<Store>,
     pub(crate) launcher: Launches,
     pub(crate) device: Device,
-    pub(crate) loader: SelfExec,
+    pub(crate) loader: Loader,
     pub(crate) record: Record,
     pub(crate) logs: Arc<Logs>,
     pub(crate) backend: Arc<Backend>,
@@ -103,6 +103,10 @@ impl Effects {
 
     pub(crate) fn config(&self) -> &Config {
         &self.world.config
+    }
+
+    pub(crate) fn loader(&self) -> &Loader {
+        &self.world.loader
     }
 
     /// At the end of an orderly stop: no control group stays behind.

@@ -173,7 +173,7 @@ impl Agent {
     async fn leave(&mut self, then: AfterShutdown) -> Option<Left> {
         let folder = self.effects.journal_folder();
         mem::replace(&mut self.journal, Journal::open(folder)).close().await;
-        match leave::leave(then, self.effects.config()) {
+        match leave::leave(then, self.effects.config(), self.effects.loader()) {
             Ok(left) => {
                 self.effects.remove_groups();
                 Some(left)

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::{Engine, Observed};
+use engine::{Engine, Observed, Settings};
 use host::HostError;
 use host::process::{Process, StartTime};
 use model::boot::BootedAs;
@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::api::{self, Backend};
 use crate::ask;
-use crate::boot::selfexec::{BootError, SelfExec};
+use crate::boot::{BootError, Loader};
 use crate::config::{Config, ConfigError};
 use crate::effects::{Alive, Device, Effects, Launches, Revisions, World};
 use crate::history::History;
@@ -118,7 +118,7 @@ pub async fn start(config: Config) -> Result<Agent, StartError> {
     let lock = lock(&config.run_dir)?;
     let store = Arc::new(Store::open_with(&config.root, config.defaults(), None).map_err(StartError::Store)?);
     let record = at("make", &config.run_dir.join("lives"), Record::open(&config.run_dir))?;
-    let loader = SelfExec::new(&config.root);
+    let loader = Loader::new(&config.boot, &config.root);
     let launcher = {
         let folder = config.run_dir.join("mounts");
         make_folder(&folder)?;
@@ -173,7 +173,7 @@ struct See<'a> {
     config: &'a Config,
     store: &'a Store,
     record: &'a Record,
-    loader: &'a SelfExec,
+    loader: &'a Loader,
     notes: Vec<Arc<str>>,
 }
 
@@ -201,7 +201,10 @@ impl See<'_> {
             booted,
             alive: alive.iter().map(|life| (life.note.container.clone(), life.note.generation)).collect(),
             next_generation,
-            settings: self.config.settings.clone(),
+            settings: Settings {
+                reboot_updates: self.loader.reboot_updates(),
+                ..self.config.settings.clone()
+            },
             notes,
         };
         Ok(Seen { durable, observed, alive, cut_off })

@@ -29,5 +29,6 @@ mod sys;
 mod tree;
 mod wire;
 
+pub use block::boot_partition;
 pub use error::HostError;
 pub use spawn::{Launcher, Pending, Spawned, Start, Working};

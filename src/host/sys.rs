@@ -1,5 +1,7 @@
 //! The system calls that no crate wraps.
 
+use std::convert::Infallible;
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -195,6 +197,21 @@ pub(crate) fn loopback_up() -> Result<(), Errno> {
     // SAFETY: SIOCSIFFLAGS reads an ifreq with a terminated name; `request` is one.
     Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) })
         .map(drop)
+}
+
+/// Starts the device over, with a word for its boot loader.
+pub(crate) fn reboot_with(argument: &CStr) -> Result<Infallible, Errno> {
+    // SAFETY: LINUX_REBOOT_CMD_RESTART2 reads a terminated text, which `argument` is, before it does anything.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_reboot,
+            libc::LINUX_REBOOT_MAGIC1,
+            libc::LINUX_REBOOT_MAGIC2,
+            libc::LINUX_REBOOT_CMD_RESTART2,
+            argument.as_ptr(),
+        )
+    };
+    Err(Errno::result(done).err().unwrap_or(Errno::UnknownErrno))
 }
 
 /// Sends a signal to a process that is held by descriptor.

@@ -8,6 +8,7 @@ use model::report::{Failure, FailureKind};
 use model::request::AfterShutdown;
 use nix::unistd::execve;
 
+use crate::boot::Loader;
 use crate::config::{Config, Power};
 
 /// The agent's process may end now, with code 0.
@@ -15,14 +16,16 @@ use crate::config::{Config, Power};
 pub(crate) struct Left;
 
 /// Carries it out. What starts over, reboots or powers off does not return.
-pub(crate) fn leave(then: AfterShutdown, config: &Config) -> Result<Left, Failure> {
+pub(crate) fn leave(then: AfterShutdown, config: &Config, loader: &Loader) -> Result<Left, Failure> {
     let never = match (then, config.power) {
         (AfterShutdown::End, _) | (AfterShutdown::PowerOff, Power::Restart) => return Ok(Left),
         (AfterShutdown::Restart, Power::Restart) => {
             forget_boot(config);
             start_over(&config.start_over_as)
         }
-        (AfterShutdown::Restart, Power::Own) => host::power::reboot().map_err(|error| error.failure()),
+        (AfterShutdown::Restart, Power::Own) => {
+            host::power::reboot(loader.reboot_argument()).map_err(|error| error.failure())
+        }
         (AfterShutdown::PowerOff, Power::Own) => host::power::power_off().map_err(|error| error.failure()),
     };
     never.map(|never| match never {})
