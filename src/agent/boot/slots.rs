@@ -151,7 +151,8 @@ impl Slots {
     ) -> Result<u8, BootError> {
         let current = now.committed.0;
         let name = |(slot, name): &(u8, Option<RevisionId>)| name.as_ref().or(names.get(slot)).cloned();
-        if name(&now.committed).as_ref() == Some(revision) {
+        // A device that has just been made knows no names yet: what it boots is what it was made with.
+        if name(&now.committed).is_none_or(|name| name == *revision) {
             return Ok(current);
         }
         let tried = now.candidate.as_ref().filter(|tried| name(tried).as_ref() == Some(revision));
