@@ -8,6 +8,7 @@ pub mod config;
 pub mod demo;
 pub mod digest;
 mod effects;
+pub mod factory;
 pub mod history;
 mod image;
 pub mod inputs;

@@ -24,6 +24,10 @@ fn main() -> ExitCode {
     match commands::parse(std::env::args_os().skip(1), configured) {
         Ok(Command::Say(text)) => say(&text),
         Ok(Command::Run(options)) => run(&options),
+        Ok(Command::Factory(options)) => finish(
+            agent::factory::make(&options.root, &options.folder)
+                .map_err(|failure| failure.detail.to_string()),
+        ),
         Ok(Command::Demo(options)) => finish(
             prepare(LevelFilter::Error)
                 .and_then(|runtime| runtime.block_on(demo::demo(options)).map_err(|error| error.to_string())),
