@@ -49,7 +49,7 @@ class Packages:
         sources = sorted({tuple(line.split()) for line in seen.splitlines() if line.strip()})
         lines = []
         for site, release, *key in sources:
-            signed = f"[signed-by={key[0]}] " if key else ""
+            signed = f"[signed-by={key[0]}] " if key and key[0].startswith("/") else ""
             lines.append(f"deb {signed}{site} {release} main non-free-firmware\n")
         (self.home / "sources.list").write_text("".join(lines))
         own = run("dpkg", "--print-architecture").strip()

@@ -6,6 +6,7 @@ mod launches;
 pub(crate) mod leave;
 mod life;
 mod mount;
+mod output;
 mod place;
 mod start;
 mod steps;
@@ -32,7 +33,7 @@ use crate::record::Record;
 use crate::store::Store;
 
 pub(crate) use self::launches::Launches;
-pub(crate) use self::life::Alive;
+pub(crate) use self::life::{Alive, find};
 use self::mount::Mounts;
 pub(crate) use self::place::Device;
 use self::turns::Turns;
@@ -134,7 +135,7 @@ impl Effects {
     pub(crate) fn adopt(&mut self, alive: Vec<Alive>) {
         for life in alive {
             let (stop, stops) = mpsc::channel(life::STOPS);
-            self.lives.insert((life.note.container.clone(), life.note.generation), stop);
+            self.lives.insert(life.key(), stop);
             tokio::spawn(life::watch_adopted(Arc::clone(&self.world), self.events.clone(), life, stops));
         }
     }
@@ -146,6 +147,7 @@ impl Effects {
             Action::Unmount { container, generation } => self.unmount(container, generation),
             Action::Start { container, revision, generation } => self.start(container, revision, generation),
             Action::Stop { container, generation, how } => self.stop(container, generation, how),
+            Action::NoteReady { container, generation } => self.note_ready(&container, generation),
             Action::Verify { revision } => self.blocking(move |world| steps::verify(world, revision)),
             Action::SetBoot { vars, asked } => self.blocking(move |world| boot::set(world, &vars, asked)),
             Action::WriteProgress { revision, progress, asked } => {
@@ -207,8 +209,16 @@ impl Effects {
         let (stop, stops) = mpsc::channel(life::STOPS);
         self.lives.retain(|_, stop| !stop.is_closed());
         self.lives.insert((container.clone(), generation), stop);
-        let order = start::Order { container, revision, generation };
+        let mounted_of = self.mounts.revision(&container).unwrap_or(&revision).clone();
+        let order = start::Order { container, revision, generation, mounted_of };
         tokio::spawn(life::live(Arc::clone(&self.world), self.events.clone(), order, stops));
+    }
+
+    /// A note that cannot be written costs the next agent some certainty, not this container its life.
+    fn note_ready(&self, container: &ContainerName, generation: Generation) {
+        if let Err(error) = self.world.record.write_ready(container, generation) {
+            log::warn!("op=note-ready container={container} error={error:?}");
+        }
     }
 
     /// A life that is not there any more needs no stop: its exit is on its way.

@@ -135,6 +135,7 @@ impl Agent {
                 | Action::Unmount { .. }
                 | Action::Start { .. }
                 | Action::Stop { .. }
+                | Action::NoteReady { .. }
                 | Action::Verify { .. }
                 | Action::SetBoot { .. }
                 | Action::WriteProgress { .. }

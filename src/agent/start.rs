@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use engine::{Engine, Observed, Settings};
 use host::HostError;
-use host::process::{Process, StartTime};
+use host::keeping::Kept;
 use model::boot::BootedAs;
 use model::durable::Durable;
 use model::ids::{ContainerName, Generation, RevisionId};
@@ -24,7 +24,7 @@ use crate::api::{self, Backend};
 use crate::ask;
 use crate::boot::{BootError, Loader};
 use crate::config::{Config, ConfigError};
-use crate::effects::{Alive, Device, Effects, Launches, Revisions, World};
+use crate::effects::{self, Alive, Device, Effects, Launches, Revisions, World};
 use crate::history::History;
 use crate::inputs::clock::{self, Timer};
 use crate::inputs::questions::Questions;
@@ -32,7 +32,7 @@ use crate::inputs::signals::Signals;
 use crate::inputs::supervisor::Supervisor;
 use crate::journal::Journal;
 use crate::logs::Logs;
-use crate::record::{Life, Record, Stage};
+use crate::record::{Record, Stage};
 use crate::run::{Agent, Inputs};
 use crate::serving::Serving;
 use crate::store::Store;
@@ -119,16 +119,14 @@ pub async fn start(config: Config) -> Result<Agent, StartError> {
     let store = Arc::new(Store::open_with(&config.root, config.defaults(), None).map_err(StartError::Store)?);
     let record = at("make", &config.run_dir.join("lives"), Record::open(&config.run_dir))?;
     let loader = Loader::new(&config.boot, &config.root);
-    let launcher = {
-        let folder = config.run_dir.join("mounts");
-        make_folder(&folder)?;
-        Launches::start(folder)?
-    };
+    let mounts = config.run_dir.join("mounts");
+    make_folder(&mounts)?;
+    // First, so that the launcher is in the control group that the agent has moved to.
+    let device = Device::look(&config, &mounts)?;
+    let (launcher, kept) = Launches::start(mounts)?;
     raise_descriptor_limit();
-    let device = Device::look(&config, launcher.folder())?;
-    let seen =
-        See { config: &config, store: &store, record: &record, loader: &loader, notes: device.notes() }
-            .see()?;
+    let seen = See { config: &config, store: &store, record: &record, loader: &loader, device: &device }
+        .see(kept)?;
 
     let (asker, asked) = ask::channel();
     let (to_loop, events) = mpsc::channel(WAITING);
@@ -174,7 +172,7 @@ struct See<'a> {
     store: &'a Store,
     record: &'a Record,
     loader: &'a Loader,
-    notes: Vec<Arc<str>>,
+    device: &'a Device,
 }
 
 /// What was seen.
@@ -187,19 +185,19 @@ struct Seen {
 }
 
 impl See<'_> {
-    fn see(mut self) -> Result<Seen, StartError> {
-        let mut notes = std::mem::take(&mut self.notes);
+    fn see(&self, kept: Kept) -> Result<Seen, StartError> {
+        let mut notes = self.device.notes();
         let durable = self.durable(&mut notes);
         let booted = self.loader.boot(&durable.committed)?;
         let lives = at("read", &self.config.run_dir.join("lives"), self.record.read())?;
-        let next_generation = lives.last().map_or(Generation(1), |life| life.generation.next());
-        let begun = lives.iter().filter(|life| life.stage == Stage::Starting);
-        let cut_off = begun.map(|life| life.container.clone()).collect();
-        let alive = alive(lives)?;
+        let next_generation = lives.last().map_or(Generation(1), |noted| noted.life.generation.next());
+        let begun = lives.iter().filter(|noted| noted.life.stage == Stage::Starting);
+        let cut_off = begun.map(|noted| noted.life.container.clone()).collect();
+        let alive = effects::find(lives, self.device, kept)?;
         let observed = Observed {
             revisions: self.revisions(&durable, &booted),
             booted,
-            alive: alive.iter().map(|life| (life.note.container.clone(), life.note.generation)).collect(),
+            alive: alive.iter().map(|life| (life.key(), life.former())).collect(),
             next_generation,
             settings: Settings {
                 reboot_updates: self.loader.reboot_updates(),
@@ -238,21 +236,6 @@ impl See<'_> {
         }
         named.into_iter().map(|id| (id.clone(), whole(self.store, &id))).collect()
     }
-}
-
-/// Lives of a former agent that are still there.
-fn alive(lives: Vec<Life>) -> Result<Vec<Alive>, HostError> {
-    let mut alive = Vec::new();
-    for note in lives {
-        match note.stage {
-            Stage::Running { pid, started } => {
-                let found = Process::find(pid, StartTime(started))?;
-                alive.extend(found.map(|process| Alive { note, process }));
-            }
-            Stage::Starting | Stage::Ended => {}
-        }
-    }
-    Ok(alive)
 }
 
 /// A revision that can be parsed and has every object; their sha256 is looked at when it is to be tried.

@@ -107,6 +107,9 @@ pub fn action(action: &Action) -> Value {
             };
             json!({"kind": kind, "container": container, "generation": generation})
         }
+        Action::NoteReady { container, generation } => {
+            json!({"kind": "note-ready", "container": container, "generation": generation})
+        }
         Action::Verify { revision } => json!({"kind": "verify", "revision": revision}),
         Action::Install { revision, request } => {
             json!({"kind": "install", "revision": revision, "request": request})

@@ -48,6 +48,13 @@ pub enum Action {
         /// Ask or force.
         how: StopHow,
     },
+    /// Note in the runtime record that a life said that it is ready, for an agent that comes later. Nothing reports.
+    NoteReady {
+        /// Which container.
+        container: ContainerName,
+        /// Which life.
+        generation: Generation,
+    },
     /// Read, parse and check a revision: its trail, every object's presence and sha256. → `Verified`
     Verify {
         /// Which revision.

@@ -18,6 +18,7 @@ use crate::action::{Action, StopHow};
 use crate::course::{Back, Course, Departure, LeaveStage, TryStage, Why};
 use crate::event::Observed;
 use crate::leftover::Leftover;
+use crate::life::Attached;
 use crate::loader::Loader;
 use crate::plan;
 use crate::thought::Thought;
@@ -74,7 +75,6 @@ fn lead(durable: &Durable, booted: &BootedAs) -> Lead {
 impl Engine {
     /// The agent's life begins.
     pub(crate) fn boot(&mut self, observed: &Arc<Observed>, thought: &mut Thought) {
-        self.end_former_lives(observed, thought);
         for (revision, progress) in self.disk.durable().unwritten.clone() {
             self.documents.put(&revision, progress, None);
         }
@@ -113,12 +113,20 @@ impl Engine {
                 None,
             ) => self.start_committed(observed, thought),
         }
+        self.meet_former_lives(observed, thought);
     }
 
-    /// Until attaching to them exists, each life of a former agent is ended, and seen gone before anything starts.
-    fn end_former_lives(&mut self, observed: &Observed, thought: &mut Thought) {
+    /// A life of a former agent goes on where it is what would be started now. Every other is ended, and seen gone before
+    /// anything starts.
+    fn meet_former_lives(&mut self, observed: &Observed, thought: &mut Thought) {
         let until = thought.now + self.settings.effect_deadline;
-        for (container, generation) in observed.alive.iter().cloned() {
+        for ((container, generation), former) in &observed.alive {
+            let alone = observed.alive.keys().filter(|(other, _)| other == container).count() == 1;
+            let slot = self.slots.get_mut(container).filter(|_| alone && may_attach(&self.course));
+            if slot.is_some_and(|slot| slot.attach(*generation, former, thought) == Attached::Yes) {
+                continue;
+            }
+            let (container, generation) = (container.clone(), *generation);
             thought.act(Action::Stop { container: container.clone(), generation, how: StopHow::Force });
             self.leftovers.insert((container, generation), Leftover::new(until));
         }
@@ -269,6 +277,19 @@ impl Engine {
             | Course::Departing(_) => None,
         };
         BootVars { committed, candidate }
+    }
+}
+
+/// Whether what runs already may go on: not in a trial, whose one boot begins with nothing, nor on the way out.
+fn may_attach(course: &Course) -> bool {
+    match course {
+        Course::Running | Course::RollingBack | Course::Committing => true,
+        Course::Booting(_)
+        | Course::OnlyAnswering(_)
+        | Course::Verifying(_)
+        | Course::Trying { .. }
+        | Course::Testing { .. }
+        | Course::Departing(_) => false,
     }
 }
 

@@ -43,7 +43,7 @@ use model::report::Happening;
 use model::revision::Revision;
 
 pub use action::{Action, StopHow};
-pub use event::{Event, Observed, Report, Settings};
+pub use event::{Event, Former, FormerReady, Observed, Report, Settings};
 pub use plan::diff;
 pub use time::Time;
 

@@ -50,7 +50,7 @@ pub fn run_if_child() {
     sys::end(code)
 }
 
-/// `folder control [hold empty]`, the latter three as descriptor numbers.
+/// `folder control meeting [hold empty]`, all but the first as descriptor numbers.
 fn run(arguments: &[String]) -> Result<(), HostError> {
     let descriptor = |at: usize| -> Result<OwnedFd, Errno> {
         let number = arguments.get(at).and_then(|text| text.parse().ok()).ok_or(Errno::EINVAL)?;
@@ -59,11 +59,12 @@ fn run(arguments: &[String]) -> Result<(), HostError> {
     let folder =
         arguments.first().ok_or_else(|| HostError::at("find", "the folder for mounts")(Errno::EINVAL))?;
     let control = descriptor(1).map_err(HostError::at("find", "the agent"))?;
-    let held = match (descriptor(2), descriptor(3)) {
+    let meeting = descriptor(2).map_err(HostError::at("find", "where to meet the next agent"))?;
+    let held = match (descriptor(3), descriptor(4)) {
         (Ok(hold), Ok(empty)) => Some(Held { hold, empty }),
         _ => None,
     };
-    let outcome = launcher::serve(&control, folder, held);
+    let outcome = launcher::serve(&control, &meeting, folder, held);
     if let Err(error) = &outcome {
         launcher::report(control.as_fd(), error);
     }

@@ -14,6 +14,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::channel::{self, Packet, Wait};
 use crate::child::{self, Output};
 use crate::error::HostError;
+use crate::keeping::{self, Kept};
 use crate::sys::{self, Cloned, ParentOf};
 use crate::{mount, wire};
 
@@ -21,6 +22,8 @@ use crate::{mount, wire};
 pub(crate) const START: u8 = b'S';
 /// The first byte of a packet to the launcher.
 pub(crate) const WORK: u8 = b'W';
+/// The first byte of a packet to the launcher: a container's name, with the agent's side of its console, or without it any more.
+pub(crate) const KEEP: u8 = b'K';
 /// The first byte of a packet from the launcher: it is there, with its two namespaces.
 pub(crate) const HELLO: u8 = b'H';
 /// The first byte of an answer: the process, with its pidfd.
@@ -49,8 +52,13 @@ pub(crate) struct Kit {
     pub(crate) last_capability: u8,
 }
 
-/// Serves until the agent is gone.
-pub(crate) fn serve(control: &OwnedFd, folder: &str, held: Option<Held>) -> Result<(), HostError> {
+/// Serves until the agent is gone, then meets the next one for what it keeps.
+pub(crate) fn serve(
+    control: &OwnedFd,
+    meeting: &OwnedFd,
+    folder: &str,
+    held: Option<Held>,
+) -> Result<(), HostError> {
     sys::reset_signals().map_err(HostError::at("reset", "signals"))?;
     sys::ignore_children().map_err(HostError::at("ignore", "SIGCHLD"))?;
     let held = match held {
@@ -64,14 +72,16 @@ pub(crate) fn serve(control: &OwnedFd, folder: &str, held: Option<Held>) -> Resu
         .map_err(HostError::at("answer", "the agent"))?;
     let kit = Kit { empty: held.empty, nothing: nothing(folder), last_capability: last_capability() };
     drop(held.hold);
-    loop {
-        let packet =
-            channel::receive(control.as_fd(), Wait::Yes).map_err(HostError::at("listen to", "the agent"))?;
-        if packet.bytes.is_empty() {
-            return Ok(());
+    let mut kept = Kept::new();
+    // A reset is an end, too: the agent was killed with an answer unread.
+    while let Ok(mut packet) = channel::receive(control.as_fd(), Wait::Yes) {
+        match packet.bytes.split_first() {
+            None => break,
+            Some((&KEEP, name)) => keeping::keep(&mut kept, name, packet.descriptors.pop()),
+            Some(_) => obey(packet, &kit),
         }
-        obey(packet, &kit);
     }
+    keeping::hand_over(meeting, kept)
 }
 
 /// A request names its own channel for the answer; without one nobody waits.

@@ -18,6 +18,7 @@ mod error;
 pub mod file;
 mod inside;
 mod interface;
+pub mod keeping;
 mod launcher;
 mod mount;
 pub mod namespace;

@@ -14,7 +14,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::channel::{self, Packet, Wait};
 use crate::child::LAUNCHER;
 use crate::error::{AsErrno, HostError};
-use crate::launcher::{CONSOLE, DONE, FAILED, HELLO, Held, PROCESS, START, WORK};
+use crate::keeping;
+use crate::launcher::{CONSOLE, DONE, FAILED, HELLO, Held, KEEP, PROCESS, START, WORK};
 use crate::process::Process;
 use crate::wire::{self, Wire};
 
@@ -68,6 +69,7 @@ pub struct Working {
 impl Launcher {
     /// Executes `program` (our own binary, whose `main` begins with [`crate::child::run_if_child`]) as the launcher.
     /// `folder` is where containers' mounts are put, in a mount namespace of the launcher; on the device it stays empty.
+    /// Beside it is the socket where the launcher meets an agent that comes after us.
     ///
     /// # Errors
     /// The program cannot be executed, or the launcher cannot make its namespaces.
@@ -86,23 +88,17 @@ impl Launcher {
     fn execute(program: &Path, folder: &Path, held: Option<&Held>) -> Result<Launcher, HostError> {
         let failed = || HostError::at("execute", program.display().to_string());
         let (ours, theirs) = channel::pair().map_err(HostError::at("make", "a channel"))?;
-        let given = |descriptor: BorrowedFd<'_>| {
-            nix::unistd::dup(descriptor).map_err(HostError::at("copy", "a descriptor"))
-        };
+        let meeting = keeping::meeting(folder)?;
+        let mut given = vec![theirs.as_fd(), meeting.as_fd()];
+        given.extend(held.iter().flat_map(|held| [held.hold.as_fd(), held.empty.as_fd()]));
         // Copies without CLOEXEC would be inherited by whatever another thread executes meanwhile; the child gets its own.
         let mut actions = PosixSpawnFileActions::init().map_err(failed())?;
         let mut arguments = vec![LAUNCHER.to_owned(), c_text(&folder.display().to_string())?];
-        let mut give = |descriptor: BorrowedFd<'_>, number: i32| -> Result<(), HostError> {
+        // Numbers that none of these has, so that dup2 meets neither its own number, where it would keep CLOEXEC, nor another's.
+        let highest = given.iter().map(AsRawFd::as_raw_fd).max().unwrap_or(2);
+        for (descriptor, number) in given.iter().zip(highest + 1..) {
             actions.add_dup2(descriptor.as_raw_fd(), number).map_err(failed())?;
             arguments.push(c_text(&number.to_string())?);
-            Ok(())
-        };
-        // Numbers that no descriptor of ours has, so that dup2 never meets its own number, where it would keep CLOEXEC.
-        let spare = given(theirs.as_fd())?.as_raw_fd() + 16;
-        give(theirs.as_fd(), spare)?;
-        if let Some(held) = held {
-            give(held.hold.as_fd(), spare + 1)?;
-            give(held.empty.as_fd(), spare + 2)?;
         }
         let mut attributes = PosixSpawnAttr::init().map_err(failed())?;
         attributes.set_sigmask(&SigSet::empty()).map_err(failed())?;
@@ -161,6 +157,16 @@ impl Launcher {
     /// The launcher is gone.
     pub fn begin_unmount(&self, plan: &[MountStep]) -> Result<Working, HostError> {
         self.begin_work(1, plan)
+    }
+
+    /// Keeps the agent's side of a container's console for the next agent, or nothing of it any more.
+    ///
+    /// # Errors
+    /// The launcher is gone.
+    pub fn keep(&self, name: &str, console: Option<BorrowedFd<'_>>) -> Result<(), HostError> {
+        let packet = [&[KEEP], name.as_bytes()].concat();
+        let console: Vec<_> = console.into_iter().collect();
+        channel::send(self.control.as_fd(), &packet, &console).map_err(HostError::at("ask", "the launcher"))
     }
 
     fn begin_work(&self, undo: u8, plan: &[MountStep]) -> Result<Working, HostError> {

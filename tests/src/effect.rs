@@ -67,7 +67,8 @@ impl Verb {
     }
 }
 
-/// What of an action makes an effect; a stop is remembered by the life it is to end, a reply is nothing to wait for.
+/// What of an action makes an effect; a stop and a ready are remembered by the life they concern, a reply is
+/// nothing to wait for.
 pub fn effect_of(action: &Action) -> Option<(Verb, String, Generation)> {
     let none = Generation(0);
     Some(match action {
@@ -80,7 +81,7 @@ pub fn effect_of(action: &Action) -> Option<(Verb, String, Generation)> {
         Action::WriteProgress { revision, .. } => (Verb::WriteProgress, revision.to_string(), none),
         Action::Collect { .. } => (Verb::Collect, String::new(), none),
         Action::Leave(_) => (Verb::Leave, String::new(), none),
-        Action::Stop { .. } | Action::Reply { .. } => return None,
+        Action::Stop { .. } | Action::NoteReady { .. } | Action::Reply { .. } => return None,
     })
 }
 
@@ -96,6 +97,7 @@ impl Effect {
             Action::Unmount { container, generation } => Some((container, (*generation, Verb::Unmount))),
             Action::Start { .. }
             | Action::Stop { .. }
+            | Action::NoteReady { .. }
             | Action::Verify { .. }
             | Action::Install { .. }
             | Action::SetBoot { .. }

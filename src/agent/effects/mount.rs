@@ -14,7 +14,14 @@ use crate::inputs::descriptor::awaited;
 
 /// What is mounted, or being mounted: the plan by which it is taken away again.
 #[derive(Debug, Default)]
-pub(super) struct Mounts(BTreeMap<ContainerName, (Generation, Vec<MountStep>)>);
+pub(super) struct Mounts(BTreeMap<ContainerName, Mounted>);
+
+#[derive(Debug)]
+struct Mounted {
+    generation: Generation,
+    revision: RevisionId,
+    plan: Vec<MountStep>,
+}
 
 impl Mounts {
     pub(super) fn plan(
@@ -25,8 +32,14 @@ impl Mounts {
         generation: Generation,
     ) -> Result<Vec<MountStep>, Failure> {
         let plan = place::of(world, container, revision)?.mounts()?;
-        self.0.insert(container.clone(), (generation, plan.clone()));
+        let mounted = Mounted { generation, revision: revision.clone(), plan: plan.clone() };
+        self.0.insert(container.clone(), mounted);
         Ok(plan)
+    }
+
+    /// Of which revision they were made.
+    pub(super) fn revision(&self, container: &ContainerName) -> Option<&RevisionId> {
+        self.0.get(container).map(|mounted| &mounted.revision)
     }
 
     /// `None` if they were never made, or are another generation's by now.
@@ -36,7 +49,9 @@ impl Mounts {
         generation: Generation,
     ) -> Option<Vec<MountStep>> {
         match self.0.get(container) {
-            Some((kept, _)) if *kept == generation => self.0.remove(container).map(|(_, plan)| plan),
+            Some(mounted) if mounted.generation == generation => {
+                self.0.remove(container).map(|mounted| mounted.plan)
+            }
             Some(_) | None => None,
         }
     }

@@ -53,6 +53,16 @@ impl Device {
         Ok(Device { places, privileges, cgroups, processes })
     }
 
+    /// The folder that a container sees as `/pantavisor`.
+    pub(super) fn control_folder(&self, container: &ContainerName) -> PathBuf {
+        PathBuf::from(self.places.pantavisor(container.as_str()))
+    }
+
+    /// Whether a process is in that container's control group, as far as there are any.
+    pub(super) fn holds(&self, container: &ContainerName, pid: u32) -> bool {
+        self.cgroups.as_ref().is_none_or(|groups| groups.holds(container.as_str(), pid))
+    }
+
     /// What an operator should know of it.
     pub(crate) fn notes(&self) -> Vec<Arc<str>> {
         let mut notes = Vec::new();
@@ -100,11 +110,6 @@ pub(super) fn of<'a>(
     Ok(Placed { container, device, context })
 }
 
-/// The signal that asks a container of a former agent to end.
-pub(super) fn halt_signal_of(world: &World, name: &ContainerName, revision: &RevisionId) -> u8 {
-    of(world, name, revision).map_or(Signal::SIGPWR as u8, |placed| placed.halt_signal())
-}
-
 impl Placed<'_> {
     /// The signal that asks it to end.
     pub(super) fn halt_signal(&self) -> u8 {
@@ -136,9 +141,15 @@ impl Placed<'_> {
         setup::start(&self.container, &self.context)
     }
 
+    /// What is its own under the run dir.
+    pub(super) fn folder(&self) -> PathBuf {
+        let control = self.control_folder();
+        control.parent().unwrap_or(&control).to_owned()
+    }
+
     /// The folder that it sees as `/pantavisor`.
     pub(super) fn control_folder(&self) -> PathBuf {
-        PathBuf::from(self.device.places.pantavisor(self.container.name.as_str()))
+        self.device.control_folder(&self.container.name)
     }
 }
 

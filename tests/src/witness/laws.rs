@@ -14,7 +14,7 @@ use model::request::Reply;
 
 use super::walk::Stakes;
 use super::{LastSave, Law, Stopping, Verdict, Witness, broken};
-use crate::device::{Agent, Device, is_past_hope};
+use crate::device::{Agent, Device, Said, is_past_hope};
 use crate::effect::{Answer, Effect, Verb, effect_of};
 use crate::scenario::Scenario;
 
@@ -43,6 +43,16 @@ impl Witness {
                     return Ok(());
                 }
                 broken(Law::Contract, format!("{container} {generation} is stopped, and has no life"))
+            }
+            Action::NoteReady { container, generation } => {
+                let life = device.lives.get(&(container.clone(), *generation));
+                match life {
+                    Some(life) if life.ready == Said::Ready => Ok(()),
+                    Some(_) | None => broken(
+                        Law::Contract,
+                        format!("{container} {generation} is noted ready, and said nothing"),
+                    ),
+                }
             }
             Action::SetBoot { vars, .. } => self.may_set_boot(scenario, vars, device),
             Action::Collect { keep } => keeps_what_is_needed(keep, device),

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use nix::unistd::geteuid;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
 use serde_json::Value;
 use tests::live::{self, Agent, Client, Events, Programs};
 
@@ -106,6 +107,11 @@ impl Device {
     pub(crate) fn process(&self, container: &str) -> Process {
         let pid = self.container(container)["pid"].as_u64().unwrap();
         Process { pid, started: started(pid).unwrap() }
+    }
+
+    pub(crate) fn signal(&self, process: Process, signal: Signal) {
+        assert!(process.lives());
+        kill(Pid::from_raw(i32::try_from(process.pid).unwrap()), signal).unwrap();
     }
 
     /// SIGKILL, as the kernel's OOM killer would.
