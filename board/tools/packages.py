@@ -68,13 +68,15 @@ class Packages:
             subprocess.run(["apt-get", "-qq", "update"], env=self.environment, capture_output=True, check=False)
             self.fresh = True
 
-    def _show(self, name):
-        return run("apt-cache", "show", f"{name}:{self.arch}", env=self.environment)
+    def _known(self, name):
+        """What apt calls it: a package for every architecture goes by the machine's own."""
+        own = subprocess.run(["apt-cache", "show", f"{name}:{self.arch}"], env=self.environment, capture_output=True, check=False)
+        return f"{name}:{self.arch}" if own.returncode == 0 else name
 
     def depends(self, name, prefix):
         """The first package that `name` depends on whose name begins with `prefix`."""
         self._update()
-        for line in self._show(name).splitlines():
+        for line in run("apt-cache", "show", self._known(name), env=self.environment).splitlines():
             if line.startswith("Depends:"):
                 for word in line[8:].split(","):
                     if word.strip().startswith(prefix):
@@ -87,8 +89,7 @@ class Packages:
         if not folder.exists():
             self._update()
             archives = self.home / "cache" / "archives"
-            architecture = next(line for line in self._show(name).splitlines() if line.startswith("Architecture:"))
-            run("apt-get", "-qq", "download", f"{name}:{architecture.split()[1].replace('all', self.arch)}", env=self.environment, cwd=archives)
+            run("apt-get", "-qq", "download", self._known(name), env=self.environment, cwd=archives)
             archive = max(archives.glob(f"{name}_*.deb"), key=lambda path: path.stat().st_mtime)
             run("dpkg", "-x", archive, f"{folder}.new")
             os.rename(f"{folder}.new", folder)
