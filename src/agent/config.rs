@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::init;
 use engine::Settings;
 use model::recovery::Role;
 use model::revision::Defaults;
@@ -38,6 +39,8 @@ pub struct Config {
     pub gc_age: Duration,
     /// Group id that may use the host socket, beside its owner.
     pub socket_group: Option<u32>,
+    /// What is done to the device itself, where PID 1 is our parent.
+    pub init: init::Options,
     /// The command line that starts this agent over: the program's name first.
     pub start_over_as: Vec<OsString>,
 }
@@ -47,6 +50,8 @@ pub struct Config {
 pub enum Power {
     /// It reboots or powers off the machine: the agent owns the power.
     Own,
+    /// PID 1 does, which is our parent and learns it from our exit code.
+    Init,
     /// The agent's life starts over; a power-off ends the agent.
     Restart,
 }
@@ -242,6 +247,31 @@ const KEYS: &[Key] = &[
         about: "number of the group that may use the host socket (default: none)",
         set: |config, text| count(text).map(|number| config.socket_group = Some(number)),
     },
+    Key {
+        name: "init.label",
+        about: "as child of PID 1: label of the data partition (default pvdata)",
+        set: |config, text| label(text).map(|label| config.init.label = label),
+    },
+    Key {
+        name: "init.wait",
+        about: "how long to wait for it (default 30s)",
+        set: |config, text| duration(text).map(|length| config.init.wait = length),
+    },
+    Key {
+        name: "init.modules",
+        about: "kernel modules to load before, by name, between blanks",
+        set: |config, text| modules(text).map(|modules| config.init.modules = modules),
+    },
+    Key {
+        name: "init.interface",
+        about: "the device's own: NAME ADDRESS/PREFIX [GATEWAY]",
+        set: |config, text| interface(text).map(|interface| config.init.interface = Some(interface)),
+    },
+    Key {
+        name: "init.watchdog",
+        about: "how long the hardware watchdog waits (default 15s)",
+        set: |config, text| duration(text).map(|length| config.init.watchdog = length),
+    },
 ];
 
 impl Default for Config {
@@ -257,6 +287,7 @@ impl Default for Config {
             logs: LogLimits { file_bytes: 1 << 20, files: 2, rate: 256 << 10 },
             gc_age: Duration::from_secs(7 * 24 * 3600),
             socket_group: None,
+            init: init::Options::default(),
             start_over_as: Vec::new(),
         }
     }
@@ -273,6 +304,11 @@ impl Config {
         Defaults { role_when_absent: self.default_role }
     }
 
+    /// What is usual where PID 1 is our parent.
+    pub fn of_device() -> Config {
+        Config { root: PathBuf::from(init::STORAGE), power: Power::Init, ..Config::default() }
+    }
+
     /// From a file (`None`: the default one, if it is there), the environment, then `arguments` (key and value).
     ///
     /// # Errors
@@ -282,7 +318,20 @@ impl Config {
         environment: impl Fn(&str) -> Option<String>,
         arguments: &[(String, String)],
     ) -> Result<Config, ConfigError> {
-        let mut config = Config::default();
+        Config::load_over(Config::default(), file, environment, arguments)
+    }
+
+    /// Likewise, with other defaults.
+    ///
+    /// # Errors
+    /// The first thing that cannot be read or understood.
+    pub fn load_over(
+        defaults: Config,
+        file: Option<&Path>,
+        environment: impl Fn(&str) -> Option<String>,
+        arguments: &[(String, String)],
+    ) -> Result<Config, ConfigError> {
+        let mut config = defaults;
         if let Some((path, text)) = read(file)? {
             config.take_file(&path, &text)?;
         }
@@ -428,6 +477,23 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
 
 fn split_unit(text: &str) -> (&str, &str) {
     text.split_at(text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len()))
+}
+
+fn label(text: &str) -> Result<String, &'static str> {
+    if text.len() <= 16 {
+        Ok(text.to_owned())
+    } else {
+        Err("at most 16 characters; none: no partition is mounted")
+    }
+}
+
+fn modules(text: &str) -> Result<Vec<String>, &'static str> {
+    Ok(text.split_ascii_whitespace().map(str::to_owned).collect())
+}
+
+fn interface(text: &str) -> Result<init::Interface, &'static str> {
+    init::interface(text)
+        .ok_or("a name, an IPv4 address with its prefix, perhaps a gateway: eth0 10.0.2.15/24 10.0.2.2")
 }
 
 fn power(text: &str) -> Result<Power, &'static str> {

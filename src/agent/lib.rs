@@ -11,6 +11,7 @@ mod effects;
 pub mod factory;
 pub mod history;
 mod image;
+pub mod init;
 pub mod inputs;
 pub mod journal;
 pub mod logs;

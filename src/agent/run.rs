@@ -57,17 +57,17 @@ pub(crate) struct Inputs {
 }
 
 impl Agent {
-    /// Lives until an action says to leave.
-    pub async fn live(mut self) {
+    /// Lives until an action says to leave; the code that its process is to end with.
+    pub async fn live(mut self) -> u8 {
         self.step(Event::Booted).await;
         self.inputs.supervisor.ready();
         loop {
             let event = self.inputs.next().await;
             let leaving = self.step(event).await;
             if let Some(then) = leaving
-                && let Some(Left) = self.leave(then).await
+                && let Some(Left(code)) = self.leave(then).await
             {
-                return;
+                return code;
             }
             self.arm();
         }

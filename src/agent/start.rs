@@ -26,6 +26,7 @@ use crate::boot::{BootError, Loader};
 use crate::config::{Config, ConfigError};
 use crate::effects::{self, Alive, Device, Effects, Launches, Revisions, World};
 use crate::history::History;
+use crate::init::Prepared;
 use crate::inputs::clock::{self, Timer};
 use crate::inputs::questions::Questions;
 use crate::inputs::signals::Signals;
@@ -113,6 +114,14 @@ pub fn become_capable() -> Result<(), StartError> {
 /// # Errors
 /// Whatever the agent cannot do without.
 pub async fn start(config: Config) -> Result<Agent, StartError> {
+    start_with(config, Prepared::default()).await
+}
+
+/// Begins on a device that was made ready before.
+///
+/// # Errors
+/// Whatever the agent cannot do without.
+pub async fn start_with(config: Config, prepared: Prepared) -> Result<Agent, StartError> {
     make_folder(&config.root)?;
     make_folder(&config.run_dir)?;
     let lock = lock(&config.run_dir)?;
@@ -125,8 +134,15 @@ pub async fn start(config: Config) -> Result<Agent, StartError> {
     let device = Device::look(&config, &mounts)?;
     let (launcher, kept) = Launches::start(mounts)?;
     raise_descriptor_limit();
-    let seen = See { config: &config, store: &store, record: &record, loader: &loader, device: &device }
-        .see(kept)?;
+    let see = See {
+        config: &config,
+        store: &store,
+        record: &record,
+        loader: &loader,
+        device: &device,
+        prepared: &prepared,
+    };
+    let seen = see.see(kept)?;
 
     let (asker, asked) = ask::channel();
     let (to_loop, events) = mpsc::channel(WAITING);
@@ -161,7 +177,7 @@ pub async fn start(config: Config) -> Result<Agent, StartError> {
         events,
         asked,
         questions: Questions::default(),
-        supervisor: Supervisor::from_environment(),
+        supervisor: Supervisor::from_environment(prepared.watchdog),
     };
     Ok(Agent { engine, store, effects, report, history, journal, inputs, _serving: serving })
 }
@@ -173,6 +189,7 @@ struct See<'a> {
     record: &'a Record,
     loader: &'a Loader,
     device: &'a Device,
+    prepared: &'a Prepared,
 }
 
 /// What was seen.
@@ -187,7 +204,12 @@ struct Seen {
 impl See<'_> {
     fn see(&self, kept: Kept) -> Result<Seen, StartError> {
         let mut notes = self.device.notes();
-        let durable = self.durable(&mut notes);
+        notes.extend(self.prepared.notes.iter().cloned());
+        let mut durable = self.durable(&mut notes);
+        if self.prepared.is_worn_out {
+            // It never got as far as to count by itself.
+            durable.unsettled_starts = durable.unsettled_starts.max(self.config.settings.unsettled_starts);
+        }
         let booted = self.loader.boot(&durable.committed)?;
         let lives = at("read", &self.config.run_dir.join("lives"), self.record.read())?;
         let next_generation = lives.last().map_or(Generation(1), |noted| noted.life.generation.next());

@@ -13,6 +13,7 @@ pub mod cgroup;
 mod channel;
 pub mod child;
 mod detached;
+pub mod device;
 mod device_filter;
 mod error;
 pub mod file;

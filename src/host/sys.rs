@@ -384,3 +384,25 @@ pub(crate) fn attach_device_program(group: BorrowedFd<'_>, program: &[u64]) -> R
     })
     .map(drop)
 }
+
+/// Grows a mounted ext4 to so many of its blocks.
+pub(crate) fn resize_ext4(mounted: BorrowedFd<'_>, blocks: u64) -> Result<(), Errno> {
+    const RESIZE_FS: libc::c_ulong = 0x4008_6610;
+    // SAFETY: EXT4_IOC_RESIZE_FS reads one u64.
+    Errno::result(unsafe { libc::ioctl(mounted.as_raw_fd(), RESIZE_FS as _, &raw const blocks) }).map(drop)
+}
+
+/// Sets how many seconds a watchdog waits; what it made of that, or what it has if it cannot be set.
+pub(crate) fn set_watchdog(watchdog: BorrowedFd<'_>, seconds: i32) -> Result<u32, Errno> {
+    const SET_TIMEOUT: libc::c_ulong = 0xc004_5706;
+    const GET_TIMEOUT: libc::c_ulong = 0x8004_5707;
+    let mut value = seconds;
+    // SAFETY: both take a pointer to one int, which they read or write.
+    let outcome = unsafe {
+        match Errno::result(libc::ioctl(watchdog.as_raw_fd(), SET_TIMEOUT as _, &raw mut value)) {
+            Ok(_) => Ok(0),
+            Err(_) => Errno::result(libc::ioctl(watchdog.as_raw_fd(), GET_TIMEOUT as _, &raw mut value)),
+        }
+    };
+    outcome.and_then(|_| u32::try_from(value).map_err(|_| Errno::ERANGE))
+}

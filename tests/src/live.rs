@@ -186,9 +186,14 @@ impl Device {
 
     /// Starts the agent, and waits until it answers.
     pub fn start(&self, programs: &Programs) -> Agent {
+        self.start_by(Command::new(&programs.goalpost))
+    }
+
+    /// The same, by another program that gets the agent's arguments.
+    pub fn start_by(&self, mut command: Command) -> Agent {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("agent.log"));
         let log = log.expect("a temporary folder can be written");
-        let process = Command::new(&programs.goalpost)
+        let process = command
             .arg("run")
             .arg("--root")
             .arg(self.root())
@@ -200,7 +205,7 @@ impl Device {
             .stdout(log.try_clone().expect("a descriptor can be duplicated"))
             .stderr(log)
             .spawn()
-            .expect("goalpost was found before");
+            .expect("the program was found before");
         self.until_ready();
         Agent { process, socket: self.run_dir().join("pv-ctrl") }
     }
@@ -262,6 +267,11 @@ impl Agent {
     /// Every event that is kept; ends with the latest.
     pub fn past_events(&self) -> Events {
         Events::open(&self.socket, "since=0&follow=0")
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> ExitStatus {
+        self.process.wait().expect("it is ours")
     }
 
     /// The orderly stop.

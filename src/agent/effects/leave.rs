@@ -10,15 +10,21 @@ use nix::unistd::execve;
 
 use crate::boot::Loader;
 use crate::config::{Config, Power};
+use crate::init;
 
-/// The agent's process may end now, with code 0.
+/// The agent's process may end now, with this code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Left;
+pub(crate) struct Left(pub(crate) u8);
 
 /// Carries it out. What starts over, reboots or powers off does not return.
 pub(crate) fn leave(then: AfterShutdown, config: &Config, loader: &Loader) -> Result<Left, Failure> {
     let never = match (then, config.power) {
-        (AfterShutdown::End, _) | (AfterShutdown::PowerOff, Power::Restart) => return Ok(Left),
+        (AfterShutdown::End, _) | (AfterShutdown::PowerOff, Power::Restart) => return Ok(Left(0)),
+        (AfterShutdown::Restart, Power::Init) => {
+            init::leave_argument(loader.reboot_argument()).map_err(|error| error.failure())?;
+            return Ok(Left(init::RESTART));
+        }
+        (AfterShutdown::PowerOff, Power::Init) => return Ok(Left(init::POWER_OFF)),
         (AfterShutdown::Restart, Power::Restart) => {
             forget_boot(config);
             start_over(&config.start_over_as)
