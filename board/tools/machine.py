@@ -89,8 +89,14 @@ class Machine:
                 self.changed.wait(min(left, 1))
 
     def _connect(self):
-        self.console = socket.socket(socket.AF_UNIX)
-        self.console.connect(str(self.socket_path))
+        """QEMU makes the socket a moment after it was started."""
+        console = socket.socket(socket.AF_UNIX)
+        try:
+            console.connect(str(self.socket_path))
+            self.console = console
+        except OSError:
+            console.close()
+            time.sleep(0.2)
 
     def _until(self, mark, until):
         while mark not in self.unread:
@@ -106,16 +112,18 @@ class Machine:
         """Runs a command in the container that takes them: its exit code and what it printed, or nothing if nobody answers."""
         if not self.console:
             self._connect()
+        if not self.console:
+            return None
         mark = secrets.token_hex(8)
         # The mark is put together there, so that an echo of the command is not taken for its end.
-        self.console.sendall(f"{{ {text}; }} 2>&1; echo END{mark[:4]}''{mark[4:]} $? .\n".encode())
+        self.console.sendall(f"echo BEGIN{mark[:4]}''{mark[4:]}; {{ {text}; }} </dev/null 2>&1; echo END{mark[:4]}''{mark[4:]} $? .\n".encode())
         until = time.monotonic() + timeout
         said = self._until(f"END{mark} ".encode(), until)
         code = self._until(b" .", until) if said is not None else None
         if code is None:
             return None
         said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said.decode(errors="replace")).replace("\r", "")
-        return int(code), said.split(f"''{mark[4:]} $? .\n", 1)[-1]
+        return int(code), said.split(f"BEGIN{mark}\n", 1)[-1]
 
     def command(self, text, timeout=60):
         """Likewise, asked again until somebody answers."""
