@@ -10,6 +10,7 @@
 //! needed is said, and gone on without: a device that is up can be asked what is wrong with it.
 
 mod modules;
+mod partition;
 mod storage;
 
 use std::ffi::CStr;
@@ -93,6 +94,26 @@ pub enum InitError {
 pub struct Parent {
     watchdog: Option<i32>,
     deaths: u32,
+}
+
+/// Executes the program that is to be PID 1 in our place, where we are PID 1 ourselves (as by `init=`) and it lies beside us; it
+/// starts us again as its child.
+pub fn make_way() {
+    if std::process::id() != 1 {
+        return;
+    }
+    let Ok(ourselves) = std::env::current_exe() else { return };
+    let pid_1 = ourselves.with_file_name("goalpost-init");
+    if !pid_1.exists() {
+        return;
+    }
+    let c_text = |text: std::ffi::OsString| std::ffi::CString::new(text.into_encoded_bytes()).ok();
+    let all = [pid_1.clone().into(), ourselves.into()].into_iter().chain(std::env::args_os().skip(1));
+    let all: Vec<_> = all.filter_map(c_text).collect();
+    if let Some(program) = all.first() {
+        let Err(errno) = nix::unistd::execv(program, &all);
+        log::error!("op=make-way program={} error={errno:?}", pid_1.display());
+    }
 }
 
 /// What the ordinary start goes on with.

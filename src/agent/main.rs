@@ -22,7 +22,8 @@ const THREAD_STACK: usize = 256 * 1024;
 fn main() -> ExitCode {
     host::child::run_if_child();
     let parent = Parent::find(|name| std::env::var(name).ok());
-    let configured = parent.is_some() || Path::new(DEFAULT_PATH).exists();
+    let is_first = std::process::id() == 1;
+    let configured = is_first || parent.is_some() || Path::new(DEFAULT_PATH).exists();
     match commands::parse(std::env::args_os().skip(1), configured) {
         Ok(Command::Say(text)) => say(&text),
         Ok(Command::Run(options)) => run(&options, parent.as_ref()),
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &RunOptions, parent: Option<&Parent>) -> ExitCode {
+    init::make_way();
     let variable = |name: &str| std::env::var(name).ok();
     let (defaults, file) = match parent {
         Some(_) => (Config::of_device(), options.config.clone().or_else(init::config_path)),

@@ -12,7 +12,6 @@ use engine::FormerReady;
 use host::process::Process;
 use model::ids::{ContainerName, Generation, RevisionId};
 use model::recovery::Role;
-use serde::{Deserialize, Serialize};
 
 /// Bytes of a note, filled up with blanks so that each covers the one before. Names are short enough for any to fit.
 const LENGTH: usize = 768;
@@ -24,7 +23,7 @@ pub(crate) struct Record {
 }
 
 /// One life, as far as it got.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Life {
     /// Whose.
     pub(crate) container: ContainerName,
@@ -39,7 +38,7 @@ pub(crate) struct Life {
 }
 
 /// What an agent that goes on with a life must know, whatever became of its revision.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Known {
     /// Of the container that it was started as.
     pub(crate) fingerprint: u64,
@@ -61,8 +60,7 @@ pub(crate) struct Noted {
 }
 
 /// How far a life got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Its process may exist.
     Starting,
@@ -77,7 +75,7 @@ pub(crate) enum Stage {
 }
 
 /// A first process: a number and a start time, which together are never used twice in a boot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
     /// As the host numbers it.
     pub(crate) pid: u32,
@@ -107,7 +105,7 @@ impl Record {
     /// # Errors
     /// It cannot be written; the former note is still there.
     pub(crate) fn write(&self, life: &Life) -> io::Result<()> {
-        let mut note = serde_json::to_vec(life)?;
+        let mut note = words(life).into_bytes();
         note.resize(note.len().max(LENGTH), b' ');
         let file = self.file(&life.container)?;
         // Within one page a process that is killed has written all or nothing. No fsync: neither the record nor a life outlives
@@ -124,7 +122,7 @@ impl Record {
     }
 
     fn file(&self, container: &ContainerName) -> io::Result<File> {
-        let file = self.folder.join(format!("{container}.json"));
+        let file = self.folder.join(format!("{container}.life"));
         OpenOptions::new().write(true).create(true).truncate(false).open(file)
     }
 
@@ -136,7 +134,7 @@ impl Record {
         let mut lives = Vec::new();
         for entry in std::fs::read_dir(&self.folder)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "json") {
+            if path.extension().is_some_and(|extension| extension == "life") {
                 lives.extend(std::fs::read(&path).ok().and_then(|bytes| read_back(&bytes)));
             }
         }
@@ -147,10 +145,57 @@ impl Record {
 
 fn read_back(bytes: &[u8]) -> Option<Noted> {
     let (note, ready) = bytes.split_at_checked(LENGTH)?;
-    let life: Life = serde_json::from_slice(note).ok()?;
+    let life = life(std::str::from_utf8(note).ok()?)?;
     let said = std::str::from_utf8(ready).ok().and_then(|text| text.trim_end().parse().ok());
     let ready = if said == Some(life.generation.0) { FormerReady::Said } else { FormerReady::NotSaid };
     Some(Noted { life, ready })
+}
+
+/// A note: words between blanks, which no name has.
+fn words(life: &Life) -> String {
+    let none = Identity { pid: 0, started: 0 };
+    let (stage, Identity { pid, started }) = match life.stage {
+        Stage::Starting => ("starting", none),
+        Stage::Made(identity) => ("made", identity),
+        Stage::Running(identity) => ("running", identity),
+        Stage::Stopping(identity) => ("stopping", identity),
+        Stage::Ended => ("ended", none),
+    };
+    let known = life.known.as_ref().map_or(String::new(), |known| {
+        format!("{} {} {} {}", known.fingerprint, known.halt, known.role.as_str(), known.mounted_of)
+    });
+    let (container, generation, revision) = (&life.container, life.generation.0, &life.revision);
+    format!("{container} {generation} {revision} {stage} {pid} {started} {known} .")
+}
+
+fn life(note: &str) -> Option<Life> {
+    let mut words = note.split_ascii_whitespace();
+    let mut word = || words.next();
+    let (container, generation) = (word()?.parse().ok()?, Generation(word()?.parse().ok()?));
+    let (revision, stage) = (word()?.parse().ok()?, word()?);
+    let identity = Identity { pid: word()?.parse().ok()?, started: word()?.parse().ok()? };
+    let stage = match stage {
+        "starting" => Stage::Starting,
+        "made" => Stage::Made(identity),
+        "running" => Stage::Running(identity),
+        "stopping" => Stage::Stopping(identity),
+        "ended" => Stage::Ended,
+        _ => return None,
+    };
+    let known = match word()? {
+        "." => None,
+        fingerprint => Some(Known {
+            fingerprint: fingerprint.parse().ok()?,
+            halt: word()?.parse().ok()?,
+            role: match word()? {
+                "mgmt" => Role::Mgmt,
+                "nobody" => Role::Nobody,
+                _ => return None,
+            },
+            mounted_of: word()?.parse().ok()?,
+        }),
+    };
+    Some(Life { container, generation, revision, stage, known })
 }
 
 #[cfg(test)]
@@ -176,7 +221,7 @@ mod tests {
         record.write(&life("b", 1, Stage::Running(identity))).unwrap();
         record.write_ready(&"d".parse().unwrap(), Generation(2)).unwrap();
         record.write(&life("d", 3, Stage::Ended)).unwrap();
-        std::fs::write(folder.path().join("lives/c.json"), "{\"cont").unwrap();
+        std::fs::write(folder.path().join("lives/c.life"), "c 1 0 runn").unwrap();
         let noted = |life, ready| Noted { life, ready };
         assert_eq!(
             record.read().unwrap(),
@@ -204,6 +249,8 @@ mod tests {
                 mounted_of: format!("locals/{name}").parse().unwrap(),
             }),
         };
-        assert!(serde_json::to_vec(&longest).unwrap().len() <= LENGTH);
+        let note = words(&longest);
+        assert!(note.len() <= LENGTH);
+        assert_eq!(life(&note), Some(longest));
     }
 }

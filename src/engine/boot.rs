@@ -121,7 +121,7 @@ impl Engine {
     fn meet_former_lives(&mut self, observed: &Observed, thought: &mut Thought) {
         let until = thought.now + self.settings.effect_deadline;
         for ((container, generation), former) in &observed.alive {
-            let alone = observed.alive.keys().filter(|(other, _)| other == container).count() == 1;
+            let alone = observed.alive.iter().filter(|((other, _), _)| other == container).count() == 1;
             let slot = self.slots.get_mut(container).filter(|_| alone && may_attach(&self.course));
             if slot.is_some_and(|slot| slot.attach(*generation, former, thought) == Attached::Yes) {
                 continue;

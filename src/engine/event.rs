@@ -138,7 +138,7 @@ pub struct Observed {
     /// every object there, or why not.
     pub revisions: BTreeMap<RevisionId, Result<Arc<Revision>, Failure>>,
     /// Lives of a former agent that are still there. The shell is already watching them: each ends in an `Exited`.
-    pub alive: BTreeMap<(ContainerName, Generation), Former>,
+    pub alive: Vec<((ContainerName, Generation), Former)>,
     /// Greater than every generation of the runtime record.
     pub next_generation: Generation,
     /// What the device is configured to.

@@ -333,7 +333,7 @@ fn observed(
     Observed {
         booted,
         revisions: revisions.iter().map(|(id, one)| (id.clone(), Ok(Arc::clone(one)))).collect(),
-        alive: BTreeMap::new(),
+        alive: Vec::new(),
         next_generation: Generation(next),
         settings: settings.clone(),
         notes: Vec::new(),

@@ -38,6 +38,15 @@ pub fn grow_ext4(place: &Path, blocks: u64) -> Result<(), HostError> {
     sys::resize_ext4(mounted.as_fd(), blocks).map_err(|errno| failed()(errno.into()))
 }
 
+/// Tells the kernel that a partition of a disk has another length, in bytes.
+///
+/// # Errors
+/// The kernel's own.
+pub fn resize_partition(disk: &File, number: u8, start: u64, length: u64) -> Result<(), HostError> {
+    sys::resize_partition(disk.as_fd(), number, start, length)
+        .map_err(HostError::at("resize", format!("partition {number}")))
+}
+
 /// Loads a module from its file. One that is loaded already is.
 ///
 /// # Errors

@@ -406,3 +406,43 @@ pub(crate) fn set_watchdog(watchdog: BorrowedFd<'_>, seconds: i32) -> Result<u32
     };
     outcome.and_then(|_| u32::try_from(value).map_err(|_| Errno::ERANGE))
 }
+
+/// The kernel's `struct blkpg_partition`.
+#[repr(C)]
+struct PartitionChange {
+    start: i64,
+    length: i64,
+    number: libc::c_int,
+    names: [u8; 128],
+}
+
+/// The kernel's `struct blkpg_ioctl_arg`.
+#[repr(C)]
+struct PartitionRequest {
+    operation: libc::c_int,
+    flags: libc::c_int,
+    length: libc::c_int,
+    change: *mut PartitionChange,
+}
+
+/// Tells the kernel that a partition of a disk has another length, in bytes.
+pub(crate) fn resize_partition(
+    disk: BorrowedFd<'_>,
+    number: u8,
+    start: u64,
+    length: u64,
+) -> Result<(), Errno> {
+    const BLKPG: libc::c_ulong = 0x1269;
+    const RESIZE: libc::c_int = 3;
+    let bytes = |bytes: u64| i64::try_from(bytes).map_err(|_| Errno::EOVERFLOW);
+    let (start, length) = (bytes(start)?, bytes(length)?);
+    let mut change = PartitionChange { start, length, number: number.into(), names: [0; 128] };
+    let request = PartitionRequest {
+        operation: RESIZE,
+        flags: 0,
+        length: libc::c_int::try_from(size_of::<PartitionChange>()).map_err(|_| Errno::EOVERFLOW)?,
+        change: &raw mut change,
+    };
+    // SAFETY: BLKPG reads a blkpg_ioctl_arg, whose pointer leads to a blkpg_partition of the size given; both outlive the call.
+    Errno::result(unsafe { libc::ioctl(disk.as_raw_fd(), BLKPG as _, &raw const request) }).map(drop)
+}

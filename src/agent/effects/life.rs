@@ -1,6 +1,5 @@
 //! One life of a container: a task from its start to its end, which carries out the stops that come in between.
 
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -38,9 +37,8 @@ pub(crate) struct Alive {
 ///
 /// # Errors
 /// No descriptor is left.
-pub(crate) fn find(lives: Vec<Noted>, device: &Device, kept: Kept) -> Result<Vec<Alive>, HostError> {
+pub(crate) fn find(lives: Vec<Noted>, device: &Device, mut kept: Kept) -> Result<Vec<Alive>, HostError> {
     let mut alive = Vec::new();
-    let mut kept: BTreeMap<String, OwnedFd> = kept.into_iter().collect();
     for Noted { life: note, ready } in lives {
         let (Stage::Made(identity) | Stage::Running(identity) | Stage::Stopping(identity)) = note.stage
         else {
@@ -51,7 +49,8 @@ pub(crate) fn find(lives: Vec<Noted>, device: &Device, kept: Kept) -> Result<Vec
             log::warn!("op=find-life container={} error=\"not in its control group\"", note.container);
             continue;
         }
-        let console = kept.remove(note.container.as_str());
+        let console = kept.iter().position(|(name, _)| name == note.container.as_str());
+        let console = console.map(|index| kept.swap_remove(index).1);
         let regained = match (note.stage, note.known.clone()) {
             (Stage::Running(_), Some(known)) => {
                 let regained = start::regain(device, &note.container, console);

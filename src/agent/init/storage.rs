@@ -1,4 +1,4 @@
-//! The data partition: found by its label, checked, mounted, grown to its partition.
+//! The data partition: found by its label, checked, mounted, grown to the end of its disk.
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use host::HostError;
 use host::device::{self, Arrivals};
 
-use super::{InitError, Options, Prepared, newest};
+use super::{InitError, Options, Prepared, newest, partition};
 
 const CHECK: &str = "/sbin/e2fsck";
 /// Of the exit code of e2fsck: errors are left.
@@ -36,6 +36,7 @@ pub(super) fn make_ready(
     }
     let partition = find(&options.label, options.wait)?;
     check(&partition, prepared);
+    prepared.note(partition::grow(&partition));
     // Read again: a check may have changed it.
     let superblock = Superblock::read(&partition);
     fs::create_dir_all(place).map_err(HostError::at("make", place.display().to_string()))?;
