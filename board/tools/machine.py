@@ -129,7 +129,7 @@ class Machine:
         """Likewise, asked again until somebody answers."""
         until = time.monotonic() + timeout
         while (left := until - time.monotonic()) > 0 and self.process.poll() is None:
-            if (answer := self.try_command(text, min(left, 10))) is not None:
+            if (answer := self.try_command(text, min(left, 4))) is not None:
                 return answer
         raise Failed(f"nobody answered {text!r} within {timeout} s")
 
