@@ -1,5 +1,8 @@
 //! What the device is configured to: a small TOML file, then the environment, then the command line, each over the former.
 
+mod keys;
+
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
@@ -11,6 +14,8 @@ use model::recovery::Role;
 use model::revision::Defaults;
 use toml::de::{DeTable, DeValue};
 
+pub use self::keys::Secrecy;
+use self::keys::{KEYS, Key};
 use crate::boot;
 
 /// Read when `--config` names no other; it may be absent.
@@ -39,10 +44,14 @@ pub struct Config {
     pub gc_age: Duration,
     /// Group id that may use the host socket, beside its owner.
     pub socket_group: Option<u32>,
-    /// What is done to the device itself, where PID 1 is our parent.
+    /// What is done to the device itself, where PID 1 is ours.
     pub init: init::Options,
+    /// Whose PID 1 is.
+    pub pid_1: Pid1,
     /// The command line that starts this agent over: the program's name first.
     pub start_over_as: Vec<OsString>,
+    /// Where the settings came from that are not as they are by default.
+    pub places: BTreeMap<&'static str, Place>,
 }
 
 /// What a decided reboot or power-off does.
@@ -50,10 +59,17 @@ pub struct Config {
 pub enum Power {
     /// It reboots or powers off the machine: the agent owns the power.
     Own,
-    /// PID 1 does, which is our parent and learns it from our exit code.
-    Init,
     /// The agent's life starts over; a power-off ends the agent.
     Restart,
+}
+
+/// Whose PID 1 is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pid1 {
+    /// It is goalpost-init, our parent, which learns from our exit code what becomes of the device.
+    Ours,
+    /// Another.
+    Foreign,
 }
 
 /// How much of a container's output is kept.
@@ -87,7 +103,7 @@ pub enum ConfigError {
         message: String,
     },
     /// No setting has this name.
-    #[error("understand {place}: key {key:?} is not known; known keys are {}", known_keys())]
+    #[error("understand {place}: key {key:?} is not known; {}", suggestion(key))]
     UnknownKey {
         /// Where.
         place: Place,
@@ -104,7 +120,7 @@ pub enum ConfigError {
         /// What was found, cut to 80 characters.
         found: String,
         /// What would have been allowed.
-        allowed: &'static str,
+        allowed: String,
     },
 }
 
@@ -129,150 +145,22 @@ impl Display for Place {
     }
 }
 
-/// One setting: its name, what it is for, how its text is taken in (or what would have been allowed).
-struct Key {
-    name: &'static str,
-    about: &'static str,
-    set: fn(&mut Config, &str) -> Result<(), &'static str>,
+/// A setting as it is told to an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Its key.
+    pub name: &'static str,
+    /// Its value as it would be written; of a secret, whether there is one.
+    pub value: String,
+    /// What it would be otherwise.
+    pub default: String,
+    /// Where it came from; `None`: it is the default.
+    pub place: Option<Place>,
+    /// What would be allowed.
+    pub allowed: String,
+    /// What it is for, in a sentence.
+    pub about: &'static str,
 }
-
-const PATH: &str = "an absolute path";
-const DURATION: &str = "a length of time such as 25, 500ms, 25s, 10min, 1h or 7d";
-const COUNT: &str = "a number from 0 to 4294967295";
-const SIZE: &str = "a number of bytes such as 65536, 64K, 1M or 1G";
-
-const KEYS: &[Key] = &[
-    Key {
-        name: "root",
-        about: "objects, trails, disks, logs, state (default /var/lib/goalpost)",
-        set: |config, text| path(text).map(|path| config.root = path),
-    },
-    Key {
-        name: "run_dir",
-        about: "sockets and the runtime record (default /run/goalpost)",
-        set: |config, text| path(text).map(|path| config.run_dir = path),
-    },
-    Key {
-        name: "goalctl",
-        about: "the control tool to show to containers (default: beside goalpost)",
-        set: |config, text| path(text).map(|path| config.goalctl = Some(path)),
-    },
-    Key {
-        name: "commit_delay",
-        about: "how long a revision is watched after its goals were met (default 25s)",
-        set: |config, text| duration(text).map(|length| config.settings.commit_delay = length),
-    },
-    Key {
-        name: "stop_grace",
-        about: "how long a container may take to obey a stop (default 10s)",
-        set: |config, text| duration(text).map(|length| config.settings.stop_grace = length),
-    },
-    Key {
-        name: "effect_deadline",
-        about: "how long a mount, start or check may take (default 60s)",
-        set: |config, text| duration(text).map(|length| config.settings.effect_deadline = length),
-    },
-    Key {
-        name: "save_retry",
-        about: "between two tries to write state, doubling up to a minute (default 1s)",
-        set: |config, text| duration(text).map(|length| config.settings.save_retry = length),
-    },
-    Key {
-        name: "policy_reboots",
-        about: "reboots that backoff policies may decide in a row (default 5)",
-        set: |config, text| count(text).map(|number| config.settings.policy_reboots = number),
-    },
-    Key {
-        name: "policy_reboot_delay",
-        about: "before the first of them, doubling (default 30s)",
-        set: |config, text| duration(text).map(|length| config.settings.policy_reboot_delay = length),
-    },
-    Key {
-        name: "unsettled_starts",
-        about: "starts of the agent that may end unsettled before it falls back (default 5)",
-        set: |config, text| count(text).map(|number| config.settings.unsettled_starts = number),
-    },
-    Key {
-        name: "power",
-        about: "own: reboots are the machine's; restart: the agent starts over (default)",
-        set: |config, text| power(text).map(|power| config.power = power),
-    },
-    Key {
-        name: "boot.loader",
-        about: "self (default), tryboot, uboot, grub or none: what tries a revision once",
-        set: |config, text| loader(text).map(|kind| config.boot.kind = kind),
-    },
-    Key {
-        name: "boot.first",
-        about: "partition of the disk of root, or a folder, with a kernel (default 2)",
-        set: |config, text| place(text).map(|place| config.boot.slots[0] = place),
-    },
-    Key {
-        name: "boot.second",
-        about: "the other one (default 3)",
-        set: |config, text| place(text).map(|place| config.boot.slots[1] = place),
-    },
-    Key {
-        name: "boot.variables",
-        about: "that with autoboot.txt or grubenv (default 1), or fw_env.config's path",
-        set: |config, text| place(text).map(|place| config.boot.variables = place),
-    },
-    Key {
-        name: "roles.default",
-        about: "mgmt (default) or nobody: the role of a container that names none",
-        set: |config, text| role(text).map(|role| config.default_role = role),
-    },
-    Key {
-        name: "logs.file_size",
-        about: "bytes of a container's log file before it is rotated (default 1M)",
-        set: |config, text| size(text).map(|bytes| config.logs.file_bytes = bytes),
-    },
-    Key {
-        name: "logs.files",
-        about: "rotated files kept beside it (default 2)",
-        set: |config, text| count(text).map(|number| config.logs.files = number),
-    },
-    Key {
-        name: "logs.rate",
-        about: "bytes per second kept of a container's output (default 256K)",
-        set: |config, text| size(text).map(|bytes| config.logs.rate = bytes),
-    },
-    Key {
-        name: "gc.age",
-        about: "a posted revision that never ran is kept this long (default 7d)",
-        set: |config, text| duration(text).map(|length| config.gc_age = length),
-    },
-    Key {
-        name: "socket.group",
-        about: "number of the group that may use the host socket (default: none)",
-        set: |config, text| count(text).map(|number| config.socket_group = Some(number)),
-    },
-    Key {
-        name: "init.label",
-        about: "as child of PID 1: label of the data partition (default pvdata)",
-        set: |config, text| label(text).map(|label| config.init.label = label),
-    },
-    Key {
-        name: "init.wait",
-        about: "how long to wait for it (default 30s)",
-        set: |config, text| duration(text).map(|length| config.init.wait = length),
-    },
-    Key {
-        name: "init.modules",
-        about: "kernel modules to load before, by name, between blanks",
-        set: |config, text| modules(text).map(|modules| config.init.modules = modules),
-    },
-    Key {
-        name: "init.interface",
-        about: "the device's own: NAME ADDRESS/PREFIX [GATEWAY]",
-        set: |config, text| interface(text).map(|interface| config.init.interface = Some(interface)),
-    },
-    Key {
-        name: "init.watchdog",
-        about: "how long the hardware watchdog waits (default 15s)",
-        set: |config, text| duration(text).map(|length| config.init.watchdog = length),
-    },
-];
 
 impl Default for Config {
     fn default() -> Config {
@@ -288,7 +176,9 @@ impl Default for Config {
             gc_age: Duration::from_secs(7 * 24 * 3600),
             socket_group: None,
             init: init::Options::default(),
+            pid_1: Pid1::Foreign,
             start_over_as: Vec::new(),
+            places: BTreeMap::new(),
         }
     }
 }
@@ -304,9 +194,28 @@ impl Config {
         Defaults { role_when_absent: self.default_role }
     }
 
-    /// What is usual where PID 1 is our parent.
+    /// What is usual where PID 1 is ours.
     pub fn of_device() -> Config {
-        Config { root: PathBuf::from(init::STORAGE), power: Power::Init, ..Config::default() }
+        Config {
+            root: PathBuf::from(init::STORAGE),
+            power: Power::Own,
+            pid_1: Pid1::Ours,
+            ..Config::default()
+        }
+    }
+
+    /// Every setting, in the order of the table.
+    pub fn listed(&self) -> Vec<Setting> {
+        let (mut own, mut plain) = (self.clone(), Config::default());
+        let settings = KEYS.iter().map(|key| Setting {
+            name: key.name,
+            value: key.tell(&mut own),
+            default: key.show(&mut plain),
+            place: self.places.get(key.name).cloned(),
+            allowed: key.allowed(),
+            about: key.about,
+        });
+        settings.collect()
     }
 
     /// From a file (`None`: the default one, if it is there), the environment, then `arguments` (key and value).
@@ -315,7 +224,7 @@ impl Config {
     /// The first thing that cannot be read or understood.
     pub fn load(
         file: Option<&Path>,
-        environment: impl Fn(&str) -> Option<String>,
+        environment: impl IntoIterator<Item = (String, String)>,
         arguments: &[(String, String)],
     ) -> Result<Config, ConfigError> {
         Config::load_over(Config::default(), file, environment, arguments)
@@ -328,18 +237,22 @@ impl Config {
     pub fn load_over(
         defaults: Config,
         file: Option<&Path>,
-        environment: impl Fn(&str) -> Option<String>,
+        environment: impl IntoIterator<Item = (String, String)>,
         arguments: &[(String, String)],
     ) -> Result<Config, ConfigError> {
         let mut config = defaults;
         if let Some((path, text)) = read(file)? {
             config.take_file(&path, &text)?;
         }
-        for key in KEYS {
-            let name = variable(key.name);
-            if let Some(value) = environment(&name) {
-                config.take(key, &value, || Place::Environment(name.clone()))?;
+        for (name, value) in environment {
+            let Some(suffix) = name.strip_prefix(PREFIX) else { continue };
+            if NOT_SETTINGS.contains(&suffix) {
+                continue;
             }
+            let place = || Place::Environment(name.clone());
+            let key = KEYS.iter().find(|key| variable(key.name) == name);
+            let key = key.ok_or_else(|| ConfigError::UnknownKey { place: place(), key: as_key(suffix) })?;
+            config.take(key, &value, place)?;
         }
         for (name, value) in arguments {
             config.take(find(name, || Place::CommandLine)?, value, || Place::CommandLine)?;
@@ -354,28 +267,65 @@ impl Config {
             message: error.message().to_owned(),
         })?;
         for (offset, name, value) in flatten(table.get_ref()) {
+            let is_its_folder =
+                |key: &Key| key.name.strip_prefix(&name).is_some_and(|rest| rest.starts_with('.'));
+            if value == NOTHING && KEYS.iter().any(is_its_folder) {
+                continue;
+            }
             self.take(find(&name, || place(offset))?, &value, || place(offset))?;
         }
         Ok(())
     }
 
     fn take(&mut self, key: &Key, value: &str, place: impl Fn() -> Place) -> Result<(), ConfigError> {
-        (key.set)(self, value).map_err(|allowed| ConfigError::BadValue {
+        key.set(self, value).map_err(|allowed| ConfigError::BadValue {
             place: place(),
             key: key.name,
-            found: value.chars().take(80).collect(),
+            found: match key.secrecy {
+                Secrecy::Open => value.chars().take(80).collect(),
+                Secrecy::Secret => "(a secret)".to_owned(),
+            },
             allowed,
-        })
+        })?;
+        self.places.insert(key.name, place());
+        Ok(())
     }
 }
 
-/// Every key with what it is for, for `--help`.
+/// Every key with its default and what it is for, for `--help`.
 pub fn describe_keys() -> String {
-    KEYS.iter().map(|key| format!("  {:<20} {}\n", key.name, key.about)).collect()
+    let line =
+        |setting: Setting| format!("  {:<20} {:<18} {}\n", setting.name, setting.default, setting.about);
+    Config::default().listed().into_iter().map(line).collect()
 }
 
-fn known_keys() -> String {
-    KEYS.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")
+/// What whoever wrote an unknown key may have meant.
+fn suggestion(unknown: &str) -> String {
+    let far = |known: &str| {
+        let is_its_end = known.strip_suffix(unknown).is_some_and(|start| start.ends_with('.'));
+        if is_its_end { 0 } else { distance(known, unknown) }
+    };
+    match KEYS.iter().map(|key| (far(key.name), key.name)).min() {
+        Some((far, nearest)) if far <= unknown.len() / 2 => format!("did you mean {nearest:?}?"),
+        Some(_) | None => {
+            let known: Vec<_> = KEYS.iter().map(|key| key.name).collect();
+            format!("known keys are {}", known.join(", "))
+        }
+    }
+}
+
+/// How many letters must be added, left out or changed.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (at, letter) in one.chars().enumerate() {
+        let mut corner = std::mem::replace(&mut row[0], at + 1);
+        for (index, against) in other.chars().enumerate() {
+            let changed = corner + usize::from(letter != against);
+            corner = row[index + 1];
+            row[index + 1] = changed.min(corner + 1).min(row[index] + 1);
+        }
+    }
+    row.last().copied().unwrap_or(0)
 }
 
 fn find(name: &str, place: impl Fn() -> Place) -> Result<&'static Key, ConfigError> {
@@ -384,9 +334,19 @@ fn find(name: &str, place: impl Fn() -> Place) -> Result<&'static Key, ConfigErr
         .ok_or_else(|| ConfigError::UnknownKey { place: place(), key: name.chars().take(80).collect() })
 }
 
+/// Of every environment variable that is a setting.
+const PREFIX: &str = "GOALPOST_";
+/// Variables with that beginning that are none: how much is logged, where goalctl asks, what PID 1 tells.
+const NOT_SETTINGS: [&str; 5] = ["LOG", "SOCKET", "INIT", "DEATHS", "WATCHDOG"];
+
 /// `roles.default` is `GOALPOST_ROLES_DEFAULT`.
 fn variable(key: &str) -> String {
-    format!("GOALPOST_{}", key.replace('.', "_").to_uppercase())
+    format!("{PREFIX}{}", key.replace('.', "_").to_uppercase())
+}
+
+/// As near as an unknown variable comes to a key.
+fn as_key(suffix: &str) -> String {
+    suffix.chars().take(80).collect::<String>().to_lowercase()
 }
 
 fn read(file: Option<&Path>) -> Result<Option<(PathBuf, String)>, ConfigError> {
@@ -398,11 +358,18 @@ fn read(file: Option<&Path>) -> Result<Option<(PathBuf, String)>, ConfigError> {
     }
 }
 
+/// The value of a table with nothing in it.
+const NOTHING: &str = "(nothing)";
+
 /// The table's leaves in the order of the file: where, dotted key, value as text.
 fn flatten(table: &DeTable<'_>) -> Vec<(usize, String, String)> {
     let mut leaves = Vec::new();
     for (key, value) in table {
         match value.get_ref() {
+            // Its name may be wrong all the same.
+            DeValue::Table(inner) if inner.is_empty() => {
+                leaves.push((key.span().start, key.get_ref().to_string(), NOTHING.to_owned()));
+            }
             DeValue::Table(inner) => {
                 let inner = flatten(inner).into_iter();
                 leaves
@@ -440,98 +407,6 @@ fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 
-fn path(text: &str) -> Result<PathBuf, &'static str> {
-    let path = PathBuf::from(text);
-    if path.is_absolute() { Ok(path) } else { Err(PATH) }
-}
-
-fn count(text: &str) -> Result<u32, &'static str> {
-    text.parse().map_err(|_| COUNT)
-}
-
-fn size(text: &str) -> Result<u64, &'static str> {
-    let (digits, unit) = split_unit(text);
-    let factor = match unit {
-        "" => 1,
-        "K" => 1 << 10,
-        "M" => 1 << 20,
-        "G" => 1 << 30,
-        _ => return Err(SIZE),
-    };
-    digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or(SIZE)
-}
-
-fn duration(text: &str) -> Result<Duration, &'static str> {
-    let (digits, unit) = split_unit(text);
-    let milliseconds = match unit {
-        "ms" => 1,
-        "" | "s" => 1_000,
-        "min" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(DURATION),
-    };
-    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(milliseconds));
-    number.map(Duration::from_millis).ok_or(DURATION)
-}
-
-fn split_unit(text: &str) -> (&str, &str) {
-    text.split_at(text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len()))
-}
-
-fn label(text: &str) -> Result<String, &'static str> {
-    if text.len() <= 16 {
-        Ok(text.to_owned())
-    } else {
-        Err("at most 16 characters; none: no partition is mounted")
-    }
-}
-
-fn modules(text: &str) -> Result<Vec<String>, &'static str> {
-    Ok(text.split_ascii_whitespace().map(str::to_owned).collect())
-}
-
-fn interface(text: &str) -> Result<init::Interface, &'static str> {
-    init::interface(text)
-        .ok_or("a name, an IPv4 address with its prefix, perhaps a gateway: eth0 10.0.2.15/24 10.0.2.2")
-}
-
-fn power(text: &str) -> Result<Power, &'static str> {
-    match text {
-        "own" => Ok(Power::Own),
-        "restart" => Ok(Power::Restart),
-        _ => Err("own or restart"),
-    }
-}
-
-fn loader(text: &str) -> Result<boot::Kind, &'static str> {
-    match text {
-        "self" => Ok(boot::Kind::SelfExec),
-        "tryboot" => Ok(boot::Kind::Tryboot),
-        "uboot" => Ok(boot::Kind::UBoot),
-        "grub" => Ok(boot::Kind::Grub),
-        "none" => Ok(boot::Kind::None),
-        _ => Err("self, tryboot, uboot, grub or none"),
-    }
-}
-
-fn place(text: &str) -> Result<boot::Place, &'static str> {
-    match text.parse() {
-        Ok(number @ 1..=9) => Ok(boot::Place::Partition(number)),
-        Ok(_) | Err(_) => {
-            path(text).map(boot::Place::Path).map_err(|_| "a partition from 1 to 9, or an absolute path")
-        }
-    }
-}
-
-fn role(text: &str) -> Result<Role, &'static str> {
-    match text {
-        "mgmt" => Ok(Role::Mgmt),
-        "nobody" => Ok(Role::Nobody),
-        _ => Err("mgmt or nobody"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -542,9 +417,8 @@ mod tests {
         std::fs::write(&file, text).unwrap();
         let arguments: Vec<_> =
             arguments.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-        let variable =
-            |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string());
-        Config::load(Some(&file), variable, &arguments)
+        let environment = environment.iter().map(|(key, value)| (key.to_string(), value.to_string()));
+        Config::load(Some(&file), environment, &arguments)
             .map_err(|error| error.to_string().replace(folder.path().to_str().unwrap(), "DIR"))
     }
 
@@ -570,16 +444,16 @@ mod tests {
             "understand DIR/goalpost.toml line 4: key \"roles.default\" is \"root\", but must be mgmt or nobody"
         );
         let unknown = load("# nothing\nrooot = '/a'\n", &[], &[]).unwrap_err();
-        assert!(
-            unknown.starts_with("understand DIR/goalpost.toml line 2: key \"rooot\" is not known"),
-            "{unknown}"
+        assert_eq!(
+            unknown,
+            "understand DIR/goalpost.toml line 2: key \"rooot\" is not known; did you mean \"root\"?"
         );
         let syntax = load("root = '/a'\nrun_dir = /b\n", &[], &[]).unwrap_err();
         assert!(syntax.starts_with("read DIR/goalpost.toml line 2: "), "{syntax}");
         assert_eq!(
             load("commit_delay = true", &[], &[]).unwrap_err(),
             "understand DIR/goalpost.toml line 1: key \"commit_delay\" is \"true\", but must be a length of time such as 25, \
-             500ms, 25s, 10min, 1h or 7d"
+             500ms, 25s, 10min, 1h or 7d, from 0s to 1d"
         );
         assert_eq!(
             load("", &[("GOALPOST_POWER", "mine")], &[]).unwrap_err(),
@@ -588,8 +462,69 @@ mod tests {
     }
 
     #[test]
+    fn what_was_meant_is_suggested() {
+        let refused = |text: &str| load(text, &[], &[]).unwrap_err();
+        assert!(refused("[log]\nrate = 1").ends_with("did you mean \"logs.rate\"?"));
+        assert!(refused("\n\n[logz]\n").starts_with("understand DIR/goalpost.toml line 3: key \"logz\""));
+        assert!(refused("file_size = 1").ends_with("did you mean \"logs.file_size\"?"));
+        assert!(refused("xyzzy = 1").contains("known keys are root, run_dir, goalctl, "));
+        let variable = load("", &[("GOALPOST_COMIT_DELAY", "1")], &[]).unwrap_err();
+        assert_eq!(
+            variable,
+            "understand environment variable GOALPOST_COMIT_DELAY: key \"comit_delay\" is not known; did you mean \"commit_delay\"?"
+        );
+        load("[logs]\n", &[("GOALPOST_LOG", "debug"), ("PATH", "/bin")], &[]).unwrap();
+    }
+
+    #[test]
+    fn every_default_is_allowed_and_reads_as_it_is_written() {
+        for setting in Config::default().listed() {
+            let config = load("", &[], &[(setting.name, &setting.value)]).unwrap();
+            let again = config.listed().into_iter().find(|again| again.name == setting.name).unwrap();
+            assert_eq!((&again.value, &again.value), (&setting.default, &setting.value));
+            assert_eq!(again.place, Some(Place::CommandLine));
+            assert!(setting.about.ends_with('.'), "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn bounds_are_kept_and_units_are_the_largest_that_fit() {
+        for (name, wrong, right, shown) in [
+            ("commit_delay", "2d", "90", "90s"),
+            ("commit_delay", "x", "1500ms", "1500ms"),
+            ("gc.age", "9999d", "24h", "1d"),
+            ("unsettled_starts", "0", "7", "7"),
+            ("logs.file_size", "1K", "2048K", "2M"),
+            ("logs.rate", "99999999999999999999G", "1025", "1025"),
+            ("socket.group", "-1", "", ""),
+            ("root", "here", "/there", "/there"),
+            ("power", "", "own", "own"),
+        ] {
+            let refused = load("", &[], &[(name, wrong)]).unwrap_err();
+            assert!(refused.contains("but must be "), "{refused}");
+            let settings = load("", &[], &[(name, right)]).unwrap().listed();
+            assert_eq!(settings.iter().find(|one| one.name == name).unwrap().value, shown);
+        }
+    }
+
+    #[test]
+    fn each_setting_says_where_it_came_from() {
+        let text = "root = '/a'\n\n[logs]\nrate = '64K'\n";
+        let config = load(text, &[("GOALPOST_POWER", "own")], &[("commit_delay", "3")]).unwrap();
+        let place = |name: &str| {
+            let setting = config.listed().into_iter().find(|one| one.name == name).unwrap();
+            setting.place.map(|place| place.to_string())
+        };
+        assert!(place("root").unwrap().ends_with("/goalpost.toml line 1"));
+        assert!(place("logs.rate").unwrap().ends_with("/goalpost.toml line 4"));
+        assert_eq!(place("power").as_deref(), Some("environment variable GOALPOST_POWER"));
+        assert_eq!(place("commit_delay").as_deref(), Some("command line"));
+        assert_eq!(place("gc.age"), None);
+    }
+
+    #[test]
     fn a_named_file_must_be_there_while_the_default_one_may_be_absent() {
-        let missing = Config::load(Some(Path::new("/nonexistent/goalpost.toml")), |_| None, &[]).unwrap_err();
+        let missing = Config::load(Some(Path::new("/nonexistent/goalpost.toml")), [], &[]).unwrap_err();
         assert!(missing.to_string().starts_with("read /nonexistent/goalpost.toml: "), "{missing}");
     }
 }

@@ -29,6 +29,7 @@ use crate::api::Backend;
 use crate::boot::Loader;
 use crate::config::Config;
 use crate::logs::Logs;
+use crate::metadata::Metadata;
 use crate::record::Record;
 use crate::store::Store;
 
@@ -36,7 +37,7 @@ pub(crate) use self::launches::Launches;
 pub(crate) use self::life::{Alive, find};
 use self::mount::Mounts;
 pub(crate) use self::place::Device;
-use self::turns::Turns;
+use self::turns::{Place, Turns};
 
 /// Begins actions. Owned by the loop, so that what it remembers needs no lock.
 #[derive(Debug)]
@@ -45,7 +46,8 @@ pub(crate) struct Effects {
     events: mpsc::Sender<Event>,
     lives: BTreeMap<(ContainerName, Generation), mpsc::Sender<StopHow>>,
     mounts: Mounts,
-    turns: Turns,
+    turns: Turns<ContainerName>,
+    documents: Turns<RevisionId>,
 }
 
 /// What effects act on.
@@ -58,6 +60,7 @@ pub(crate) struct World {
     pub(crate) loader: Loader,
     pub(crate) record: Record,
     pub(crate) logs: Arc<Logs>,
+    pub(crate) metadata: Arc<Metadata>,
     pub(crate) backend: Arc<Backend>,
     pub(crate) revisions: Revisions,
     /// Held for as long as the agent lives.
@@ -99,7 +102,14 @@ impl World {
 
 impl Effects {
     pub(crate) fn new(world: Arc<World>, events: mpsc::Sender<Event>) -> Effects {
-        Effects { world, events, lives: BTreeMap::new(), mounts: Mounts::default(), turns: Turns::default() }
+        Effects {
+            world,
+            events,
+            lives: BTreeMap::new(),
+            mounts: Mounts::default(),
+            turns: Turns::new(),
+            documents: Turns::new(),
+        }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -151,7 +161,10 @@ impl Effects {
             Action::Verify { revision } => self.blocking(move |world| steps::verify(world, revision)),
             Action::SetBoot { vars, asked } => self.blocking(move |world| boot::set(world, &vars, asked)),
             Action::WriteProgress { revision, progress, asked } => {
-                self.blocking(move |world| steps::write_progress(world, revision, &progress, asked));
+                let place = self.documents.place(&revision);
+                self.blocking_in(place, move |world| {
+                    steps::write_progress(world, revision, &progress, asked)
+                });
             }
             Action::Collect { keep } => self.blocking(move |world| steps::collect(world, keep)),
             Action::Install { .. } | Action::Reply { .. } | Action::Leave(_) => {
@@ -173,6 +186,12 @@ impl Effects {
                 log::warn!("op=name-current revision={revision} error={:?}", failure.detail);
             }
         });
+    }
+
+    /// For containers that look: their metadata says what the device is doing. Nothing waits for it.
+    pub(crate) fn show_status(&self) {
+        let metadata = Arc::clone(&self.world.metadata);
+        tokio::spawn(async move { metadata.look().await });
     }
 
     fn mount(&mut self, container: ContainerName, revision: RevisionId, generation: Generation) {
@@ -231,8 +250,21 @@ impl Effects {
 
     /// On a blocking thread, of which there are few and which end when they idle.
     fn blocking(&self, effect: impl FnOnce(&World) -> Report + Send + 'static) {
-        let (world, events) = (Arc::clone(&self.world), self.events.clone());
+        self.blocking_in(None, effect);
+    }
+
+    /// The same, when it is its turn.
+    fn blocking_in(
+        &self,
+        place: impl Into<Option<Place>>,
+        effect: impl FnOnce(&World) -> Report + Send + 'static,
+    ) {
+        let (world, events, place) = (Arc::clone(&self.world), self.events.clone(), place.into());
         tokio::spawn(async move {
+            let _turn = match place {
+                Some(place) => Some(place.turn().await),
+                None => None,
+            };
             match tokio::task::spawn_blocking(move || effect(&world)).await {
                 Ok(report) => {
                     let _ = events.send(Event::Report(report)).await;

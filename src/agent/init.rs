@@ -14,6 +14,7 @@ mod partition;
 mod storage;
 
 use std::ffi::CStr;
+use std::fmt;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -45,8 +46,8 @@ pub struct Options {
     pub label: String,
     /// How long to wait for it.
     pub wait: Duration,
-    /// Modules to load, by name, in order.
-    pub modules: Vec<String>,
+    /// Modules to load, by name, in order, between blanks.
+    pub modules: String,
     /// The device's own interface.
     pub interface: Option<Interface>,
     /// How long the hardware watchdog waits.
@@ -66,7 +67,7 @@ impl Default for Options {
         Options {
             label: "pvdata".to_owned(),
             wait: Duration::from_secs(30),
-            modules: Vec::new(),
+            modules: String::new(),
             interface: None,
             watchdog: Duration::from_secs(15),
         }
@@ -143,7 +144,7 @@ impl Parent {
     pub fn prepare(&self, config: &Config) -> Result<Prepared, InitError> {
         let mut prepared = Prepared { is_worn_out: self.deaths >= DEATHS, ..Prepared::default() };
         let options = &config.init;
-        for name in &options.modules {
+        for name in options.modules.split_ascii_whitespace() {
             prepared.note(modules::load(name));
         }
         prepared.note(device::loopback_up());
@@ -194,18 +195,27 @@ pub(crate) fn leave_argument(argument: Option<&CStr>) -> Result<(), HostError> {
     }
 }
 
-/// `NAME ADDRESS/PREFIX [GATEWAY]`.
-pub(crate) fn interface(text: &str) -> Option<Interface> {
-    let mut words = text.split_ascii_whitespace();
-    let (name, network) = (words.next()?, words.next()?);
-    let (address, prefix) = network.split_once('/')?;
-    let network =
-        Ipv4Network { address: address.parse().ok()?, prefix: prefix.parse().ok().filter(|it| *it <= 32)? };
-    let gateway = match words.next() {
-        Some(text) => Some(text.parse().ok()?),
-        None => None,
-    };
-    words.next().is_none().then(|| Interface { name: name.to_owned(), network, gateway })
+impl Interface {
+    /// `NAME ADDRESS/PREFIX [GATEWAY]`.
+    pub(crate) fn parse(text: &str) -> Option<Interface> {
+        let mut words = text.split_ascii_whitespace();
+        let (name, network) = (words.next()?, words.next()?);
+        let (address, prefix) = network.split_once('/')?;
+        let prefix = prefix.parse().ok().filter(|prefix| *prefix <= 32)?;
+        let network = Ipv4Network { address: address.parse().ok()?, prefix };
+        let gateway = match words.next() {
+            Some(text) => Some(text.parse().ok()?),
+            None => None,
+        };
+        words.next().is_none().then(|| Interface { name: name.to_owned(), network, gateway })
+    }
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.name, self.network.address, self.network.prefix)?;
+        self.gateway.map_or(Ok(()), |gateway| write!(f, " {gateway}"))
+    }
 }
 
 /// Our own file is as old as what it came with.
@@ -235,10 +245,11 @@ mod tests {
 
     #[test]
     fn an_interface_reads_as_it_is_written() {
-        let read = interface("eth0 10.0.2.15/24 10.0.2.2").unwrap();
+        let read = Interface::parse("eth0 10.0.2.15/24 10.0.2.2").unwrap();
+        assert_eq!(read.to_string(), "eth0 10.0.2.15/24 10.0.2.2");
         assert_eq!((read.name.as_str(), read.network.prefix), ("eth0", 24));
         assert_eq!(read.gateway, Some(Ipv4Addr::new(10, 0, 2, 2)));
-        assert!(interface("eth0 10.0.2.15/24").is_some());
+        assert!(Interface::parse("eth0 10.0.2.15/24").is_some());
         for wrong in [
             "",
             "eth0",
@@ -247,7 +258,7 @@ mod tests {
             "eth0 10.0.2.15/24 x",
             "a 1.2.3.4/8 1.2.3.4 x",
         ] {
-            assert_eq!(interface(wrong), None, "{wrong:?}");
+            assert_eq!(Interface::parse(wrong), None, "{wrong:?}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The agent of Goalpost, as a program.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -44,12 +45,13 @@ fn main() -> ExitCode {
 
 fn run(options: &RunOptions, parent: Option<&Parent>) -> ExitCode {
     init::make_way();
-    let variable = |name: &str| std::env::var(name).ok();
+    let text = |text: OsString| text.to_string_lossy().into_owned();
+    let environment = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
     let (defaults, file) = match parent {
         Some(_) => (Config::of_device(), options.config.clone().or_else(init::config_path)),
         None => (Config::default(), options.config.clone()),
     };
-    let mut config = match Config::load_over(defaults, file.as_deref(), variable, &options.settings) {
+    let mut config = match Config::load_over(defaults, file.as_deref(), environment, &options.settings) {
         Ok(config) => config,
         Err(error) => return refuse(&format!("failed to {error}")),
     };

@@ -153,13 +153,18 @@ impl Agent {
             self.effects.name_current(revision.clone());
         }
         self.inputs.supervisor.follow(&report);
+        let mut status_changed = false;
         self.report.send_if_modified(|published| {
             let changed = **published != report;
             if changed {
+                status_changed = (published.status, &published.revision) != (report.status, &report.revision);
                 *published = Arc::new(report);
             }
             changed
         });
+        if status_changed {
+            self.effects.show_status();
+        }
         self.history.record(now, happenings);
     }
 

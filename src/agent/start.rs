@@ -33,6 +33,7 @@ use crate::inputs::signals::Signals;
 use crate::inputs::supervisor::Supervisor;
 use crate::journal::Journal;
 use crate::logs::Logs;
+use crate::metadata::{self, Metadata};
 use crate::record::{Record, Stage};
 use crate::run::{Agent, Inputs};
 use crate::serving::Serving;
@@ -63,6 +64,9 @@ pub enum StartError {
     /// The store cannot be used.
     #[error("open the store: {}", .0.detail)]
     Store(Failure),
+    /// The metadata cannot be read or shown.
+    #[error("open the metadata: failed to {}", .0.detail)]
+    Metadata(Failure),
     /// The boot loader's variables cannot be used.
     #[error("learn how this device was booted: {0}")]
     Boot(#[from] BootError),
@@ -125,6 +129,8 @@ pub async fn start_with(config: Config, prepared: Prepared) -> Result<Agent, Sta
     make_folder(&config.root)?;
     make_folder(&config.run_dir)?;
     let lock = lock(&config.run_dir)?;
+    make_private_folder(&config.run_dir.join("containers"))?;
+    make_private_folder(&config.run_dir.join(metadata::FOLDER))?;
     let store = Arc::new(Store::open_with(&config.root, config.defaults(), None).map_err(StartError::Store)?);
     let record = at("make", &config.run_dir.join("lives"), Record::open(&config.run_dir))?;
     let loader = Loader::new(&config.boot, &config.root);
@@ -153,7 +159,17 @@ pub async fn start_with(config: Config, prepared: Prepared) -> Result<Agent, Sta
     let history = History::new(clock::now());
     let logs = Logs::new(Arc::clone(&store), config.logs)
         .map_err(|source| StartError::Input { what: "what containers print", source })?;
-    let backend = Backend::new(Arc::clone(&store), asker, reports, Arc::clone(&history), Arc::clone(&logs));
+    let metadata = Metadata::open(Arc::clone(&store), &config.run_dir, reports.clone());
+    let metadata = metadata.map_err(StartError::Metadata)?;
+    let backend = Backend::new(
+        Arc::clone(&store),
+        asker,
+        reports,
+        Arc::clone(&history),
+        Arc::clone(&logs),
+        Arc::clone(&metadata),
+        &config.listed(),
+    );
     let serving = Serving::begin(api::serve_host(bind_host(&config)?, Arc::clone(&backend)));
     let journal = Journal::open(config.journal_folder());
     let world = World {
@@ -164,6 +180,7 @@ pub async fn start_with(config: Config, prepared: Prepared) -> Result<Agent, Sta
         loader,
         record,
         logs,
+        metadata,
         backend,
         revisions,
         _lock: lock,
@@ -287,6 +304,12 @@ fn bind_host(config: &Config) -> Result<UnixListener, StartError> {
 
 fn make_folder(path: &Path) -> Result<(), StartError> {
     at("make", path, fs::create_dir_all(path))
+}
+
+/// What is in it lets a container speak, or is its own: no other user of the device gets there.
+fn make_private_folder(path: &Path) -> Result<(), StartError> {
+    make_folder(path)?;
+    at("set the mode of", path, fs::set_permissions(path, Permissions::from_mode(0o700)))
 }
 
 /// Held for as long as the agent lives.

@@ -5,7 +5,7 @@
 //! trails/<rev>/          .new-N while one is written, .old-N while one goes
 //! trails/current         logs/<rev>/<container>/     logs/current
 //! disks/perm/<c>/<v>     disks/rev/<rev>/<c>/<v>
-//! cache/usrmeta          cache/devmeta               boot
+//! cache/usrmeta/<key>    cache/devmeta/<key>         cache/.new-N while one is written      boot
 //! durable/0  durable/1   the two copies of `Durable`
 //! ```
 //!
@@ -15,6 +15,7 @@
 mod collect;
 mod copies;
 mod failure;
+mod meta;
 mod objects;
 mod occupancy;
 mod state;
@@ -33,6 +34,7 @@ use model::report::{Failure, FailureKind};
 use model::revision::Defaults;
 
 pub use self::collect::Keep;
+pub use self::meta::{LONGEST_VALUE, MOST_BYTES, MOST_KEYS, Meta, Values};
 pub use self::objects::{Object, ObjectWriter};
 pub use self::trails::Step;
 pub use host::file::{Change, FileError};
@@ -89,7 +91,7 @@ impl Store {
         let occupancy = Arc::default();
         let store =
             Store { folder, copies, defaults, occupancy, temporaries: AtomicU64::new(0), _lock: lock };
-        for holder in ["objects", "trails", "logs"] {
+        for holder in ["objects", "trails", "logs", "cache"] {
             store.remove_left_overs(holder);
         }
         Ok(store)

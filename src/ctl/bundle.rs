@@ -63,6 +63,11 @@ impl Bundle {
         }
     }
 
+    /// Whether all of it is one file.
+    pub(crate) fn is_package(&self) -> bool {
+        matches!(self.source, Source::Package(_))
+    }
+
     /// The size of each object that came along.
     pub(crate) fn sizes(&self) -> BTreeMap<Digest, u64> {
         match &self.source {
@@ -134,7 +139,7 @@ fn sniff(path: &Path) -> Result<Kind, Failed> {
     Err(bad(path, "neither a state (JSON), a tar nor a tar.gz"))
 }
 
-fn read_state(path: &Path) -> Result<Vec<u8>, Failed> {
+pub(crate) fn read_state(path: &Path) -> Result<Vec<u8>, Failed> {
     let mut state = Vec::new();
     File::open(path)
         .and_then(|file| file.take(LARGEST_STATE + 1).read_to_end(&mut state))
@@ -185,17 +190,48 @@ pub(crate) fn hash_file(path: &Path) -> Result<(Digest, u64), Failed> {
 
 pub(crate) fn hash(source: &mut impl Read) -> io::Result<(Digest, u64)> {
     let mut hasher = Sha256::new();
-    let mut piece = vec![0; 256 * 1024];
     let mut size: u64 = 0;
+    read_pieces(source, |piece| {
+        hasher.update(piece);
+        size += piece.len() as u64;
+        Ok(())
+    })?;
+    Ok((Digest::from_bytes(hasher.finalize().into()), size))
+}
+
+/// Hands on everything that an object's source has.
+pub(crate) fn pieces(
+    source: &mut dyn Read,
+    mut visit: impl FnMut(&[u8]) -> Result<(), Failed>,
+) -> Result<(), Failed> {
+    let mut failed = None;
+    let read = read_pieces(source, |piece| {
+        visit(piece).map_err(|cause| {
+            failed = Some(cause);
+            io::Error::other("told by the other side")
+        })
+    });
+    match (failed, read) {
+        (Some(failed), _) => Err(failed),
+        (None, Err(cause)) => {
+            Err(Failed::Source { what: "read an object".to_owned(), cause: cause.to_string() })
+        }
+        (None, Ok(())) => Ok(()),
+    }
+}
+
+fn read_pieces(
+    source: &mut (impl Read + ?Sized),
+    mut visit: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut piece = vec![0; 256 * 1024];
     loop {
-        let count = match source.read(&mut piece) {
-            Ok(0) => return Ok((Digest::from_bytes(hasher.finalize().into()), size)),
-            Ok(count) => count,
-            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => continue,
+        match source.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(count) => visit(&piece[..count])?,
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
             Err(cause) => return Err(cause),
-        };
-        hasher.update(&piece[..count]);
-        size += count as u64;
+        }
     }
 }
 

@@ -118,6 +118,29 @@ Examples:
   goalctl logs web --tail 20
   goalctl logs -f web")]
     Logs(Logs),
+    /// Show what the agent is configured to: each key, its value, where it came from
+    #[command(after_help = "\
+Examples:
+  goalctl config
+  goalctl config --json                          with each key's default, bounds and meaning
+
+Keys are set in a TOML file, in the agent's environment (commit_delay is GOALPOST_COMMIT_DELAY) or on its command line (--set
+commit_delay=2s), each over the former.")]
+    Config {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show, set or remove what is told about the device, key by key
+    #[command(after_help = "\
+Examples:
+  goalctl meta user                              every key of the user's
+  goalctl meta user set web.colour green         the container web reads it in /pantavisor/user-meta/colour
+  goalctl meta user set web.key - < key.pem      from standard input, at most 4096 bytes
+  goalctl meta device get interfaces --json
+
+A container with the role mgmt sees all keys as files in /pantavisor/user-meta and /pantavisor/device-meta, any other
+container NAME those that begin with NAME and a dot, without that.")]
+    Meta(Meta),
     /// Show the revisions on the device, with how their updates went
     Steps {
         #[command(flatten)]
@@ -186,6 +209,51 @@ Examples:
         #[arg(value_name = "OUT.squashfs", value_hint = clap::ValueHint::FilePath)]
         out: PathBuf,
     },
+    /// Pack a revision as a package: the same bytes each time
+    #[command(
+        allow_missing_positional = true,
+        after_help = "\
+Examples:
+  goalctl export backup.tgz                      what the device runs
+  goalctl export locals/try try.tar
+  goalctl export ./my-revision my-revision.tgz"
+    )]
+    Export {
+        /// A revision on the device (a number, locals/NAME, current), or a folder or state file with a path that is none of
+        /// these (./0)
+        #[arg(value_name = "REV|FOLDER", default_value = "current", value_hint = clap::ValueHint::AnyPath)]
+        from: String,
+        /// Where the package goes; gzipped if it ends in .gz or .tgz
+        #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Lay a package over a working folder: each part it has anything of becomes the package's
+    #[command(after_help = "\
+Examples:
+  goalctl import backup.tgz ./my-revision
+  goalctl import app.tgz                         into this folder")]
+    Import {
+        /// A package (tar, tar.gz), or a state file with objects/ beside it
+        #[arg(value_hint = clap::ValueHint::FilePath)]
+        file: PathBuf,
+        /// The folder; made if it is not there
+        #[arg(default_value = ".", value_hint = clap::ValueHint::DirPath)]
+        folder: PathBuf,
+    },
+    /// Change a revision on the device itself, part by part, as pvtx does
+    #[command(after_help = "\
+Examples:
+  goalctl tx begin current; goalctl tx add app.tgz; goalctl tx remove old; goalctl tx commit
+  goalctl tx begin empty /tmp/objects; goalctl tx add - < app.tgz; goalctl tx deploy /storage/trails/0
+
+Called by the name pvtx (a link is enough), goalctl takes pvtx's own command line.
+The transaction lives in $PVTXDIR [default: /var/cache/pvtx as root, else ~/.local/share/pvtx].
+Exit codes beside the usual ones: 1 nothing was begun (add), 3 (remove, queue process), 11 (show, commit, deploy);
+12 the transaction is local (commit), or one is open (queue new).")]
+    Tx {
+        #[command(subcommand)]
+        command: Tx,
+    },
     /// Be the first process of a container in `goalpost demo`
     #[command(hide = true)]
     DemoPayload {
@@ -200,6 +268,47 @@ pub(crate) enum Signal {
     Ready,
     /// It is still there
     Alive,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Meta {
+    /// Set by its user, or told by the device
+    #[arg(value_enum)]
+    pub(crate) whose: Whose,
+    #[command(subcommand)]
+    pub(crate) action: Option<MetaAction>,
+    /// JSON, for programs
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Whose {
+    User,
+    Device,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MetaAction {
+    /// Show every key
+    Ls,
+    /// Show the value of one key
+    Get {
+        /// Which key
+        key: String,
+    },
+    /// Set a key
+    Set {
+        /// Which key
+        key: String,
+        /// Its value; - for standard input
+        value: String,
+    },
+    /// Remove a key
+    Rm {
+        /// Which key
+        key: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
@@ -273,5 +382,81 @@ pub(crate) enum Payload {
     Crash {
         /// The code
         code: u8,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tx {
+    /// Start a transaction
+    Begin {
+        /// current (what the device runs), empty, or a state file or a folder with one (json, .pvr/json)
+        #[arg(default_value = "current", value_hint = clap::ValueHint::AnyPath)]
+        base: String,
+        /// Keep objects here and end with deploy; without it they go to the agent, and commit ends it
+        #[arg(value_hint = clap::ValueHint::DirPath)]
+        objects: Option<PathBuf>,
+    },
+    /// Lay a package over it: each part it has anything of becomes the package's
+    Add {
+        /// A package (tar, tar.gz), a state file, or - for either on standard input
+        #[arg(value_hint = clap::ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Remove a part, with all that its signature covers
+    Remove {
+        /// nginx, _config/nginx or _sigs/nginx.json
+        part: String,
+    },
+    /// Print the state as it is so far
+    Show,
+    /// Forget the transaction
+    Abort,
+    /// Give the state to the agent as a revision, and print its name
+    Commit {
+        /// Its name [default: locals/pvtx-TIME-HASH-NUMBER]
+        #[arg(value_name = "locals/NAME")]
+        name: Option<String>,
+    },
+    /// Write the state as a revision's folder, objects linked
+    Deploy {
+        /// Replaced as a whole once the new one is on the disk
+        #[arg(value_hint = clap::ValueHint::DirPath)]
+        folder: PathBuf,
+    },
+    /// Write down steps now, and carry all of them out later
+    Queue {
+        #[command(subcommand)]
+        command: Queue,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Queue {
+    /// Start a queue
+    New {
+        /// Where the steps are kept
+        queue: PathBuf,
+        /// Where objects are kept
+        objects: PathBuf,
+    },
+    /// Write down that a part is to be removed
+    Remove {
+        /// nginx, _config/nginx or _sigs/nginx.json
+        part: String,
+    },
+    /// Write down that a package is to be added, and keep its objects
+    Unpack {
+        /// A package (tar, tar.gz), a state file, or - for either on standard input
+        file: PathBuf,
+    },
+    /// Carry out the steps in their order
+    Process {
+        /// Begin a transaction from this first: current, empty, or a path
+        base: Option<String>,
+        /// Another queue than the one that was started
+        #[arg(requires = "objects")]
+        queue: Option<PathBuf>,
+        /// With its objects
+        objects: Option<PathBuf>,
     },
 }

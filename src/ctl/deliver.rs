@@ -33,7 +33,7 @@ pub(crate) async fn post(client: &Client, output: &Output, post: &Post) -> Resul
     check::refuse_wrong(&post.path, &bundle)?;
     let revision = name(post, &bundle)?;
     send_objects(client, output, &bundle).await?;
-    put_step(client, &revision, &bundle).await?;
+    put_step(client, &revision, &bundle.state).await?;
     if let Some(message) = &post.message {
         let path = format!("/steps/{revision}/commitmsg");
         let answer = client.call(Method::PUT, &path, message.clone().into_bytes()).await?;
@@ -64,8 +64,7 @@ fn name(post: &Post, bundle: &Bundle) -> Result<RevisionId, Failed> {
 }
 
 async fn send_objects(client: &Client, output: &Output, bundle: &Bundle) -> Result<(), Failed> {
-    let there: Vec<OnDevice> = client.get_json("/objects").await?;
-    let there: BTreeSet<Digest> = there.into_iter().map(|object| object.sha256).collect();
+    let there = on_device(client).await?;
     let named = named_objects(&bundle.state);
     let sizes = bundle.sizes();
     if let Some((key, digest)) =
@@ -76,22 +75,37 @@ async fn send_objects(client: &Client, output: &Output, bundle: &Bundle) -> Resu
         });
     }
     let named: BTreeSet<Digest> = named.into_values().collect();
-    let count = named.len();
     let lacking: BTreeSet<Digest> = named.difference(&there).copied().collect();
+    let bytes = send(client, bundle, &lacking).await?;
+    output.line(&format!(
+        "objects: {} sent ({bytes} bytes), {} were there",
+        lacking.len(),
+        named.len() - lacking.len()
+    ))
+}
+
+/// What need not be sent: an upload that was cut off goes on from there.
+pub(crate) async fn on_device(client: &Client) -> Result<BTreeSet<Digest>, Failed> {
+    let there: Vec<OnDevice> = client.get_json("/objects").await?;
+    Ok(there.into_iter().map(|object| object.sha256).collect())
+}
+
+/// Sends these objects of the bundle; how many bytes that were.
+pub(crate) async fn send(
+    client: &Client,
+    bundle: &Bundle,
+    lacking: &BTreeSet<Digest>,
+) -> Result<u64, Failed> {
+    let sizes = bundle.sizes();
     let bytes = lacking.iter().filter_map(|digest| sizes.get(digest)).sum();
     let mut meter = Meter::new(bytes);
     let sent = bundle
-        .each(&lacking, async |digest, size, source| {
+        .each(lacking, async |digest, size, source| {
             put_object(client, &mut meter, digest, size, source).await
         })
         .await;
     meter.clear();
-    sent?;
-    output.line(&format!(
-        "objects: {} sent ({bytes} bytes), {} were there",
-        lacking.len(),
-        count - lacking.len()
-    ))
+    sent.map(|()| bytes)
 }
 
 async fn put_object(
@@ -101,19 +115,21 @@ async fn put_object(
     size: u64,
     source: &mut dyn Read,
 ) -> Result<(), Failed> {
-    let answer =
-        client.put_from(&address::object(&digest), size, source, |count| meter.advance(count)).await?;
-    answer.expect_success(&format!("send object {digest}")).map(drop)
+    let sent = client.put_from(&address::object(&digest), size, source, |count| meter.advance(count)).await;
+    match sent {
+        Err(Failed::Broken { cause, .. }) => Err(Failed::Cut { digest, cause }),
+        sent => sent?.expect_success(&format!("send object {digest}")).map(drop),
+    }
 }
 
 /// Sends the state, unless exactly this is there under that name already.
-async fn put_step(client: &Client, revision: &RevisionId, bundle: &Bundle) -> Result<(), Failed> {
+pub(crate) async fn put_step(client: &Client, revision: &RevisionId, state: &[u8]) -> Result<(), Failed> {
     let path = format!("/steps/{revision}");
     let there = client.call(Method::GET, &path, Vec::new()).await?;
-    if there.status == StatusCode::OK && there.body == bundle.state {
+    if there.status == StatusCode::OK && there.body == state {
         return Ok(());
     }
-    let answer = client.call(Method::PUT, &path, bundle.state.clone()).await?;
+    let answer = client.call(Method::PUT, &path, state.to_vec()).await?;
     answer.expect_success(&format!("post {revision}")).map(drop)
 }
 

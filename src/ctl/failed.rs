@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use hyper::StatusCode;
+use model::ids::Digest;
 
 /// Texts read well after `goalctl: `.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +15,8 @@ pub(crate) enum Failed {
     Unreachable { socket: PathBuf, cause: io::Error },
     #[error("the agent ended the exchange ({what}): {cause}")]
     Broken { what: String, cause: String },
+    #[error("the agent ended the exchange (send object {digest}): {cause}")]
+    Cut { digest: Digest, cause: String },
     #[error("failed to {what}: the agent answered {}: {text}", .status.as_u16())]
     Refused { what: String, status: StatusCode, text: String },
     #[error("failed to signal {name}: the agent answered 500: {text}")]
@@ -28,6 +31,9 @@ pub(crate) enum Failed {
     RolledBack { revision: String, reason: String },
     #[error("{revision} was refused before it was tried: {reason}")]
     WontGo { revision: String, reason: String },
+    /// What the state of a transaction does not allow, with the field's own exit code.
+    #[error("{text}")]
+    Transaction { code: u8, text: String },
     /// Whoever read our output has enough of it: no failure at all.
     #[error("the reader of the output is gone")]
     ReaderGone,
@@ -41,6 +47,7 @@ impl Failed {
         match self {
             Failed::ReaderGone => 0,
             Failed::Broken { .. }
+            | Failed::Cut { .. }
             | Failed::Refused { .. }
             | Failed::Signal { .. }
             | Failed::BadAnswer { .. }
@@ -51,6 +58,7 @@ impl Failed {
             Failed::Unreachable { .. } => 3,
             Failed::RolledBack { .. } => 4,
             Failed::WontGo { .. } => 5,
+            Failed::Transaction { code, .. } => *code,
         }
     }
 
@@ -59,6 +67,7 @@ impl Failed {
         match self {
             Failed::Unreachable { cause, .. } => Some(unreachable_hint(cause.kind()).to_owned()),
             Failed::Broken { .. } => Some("was the agent stopped meanwhile? Its log says why".to_owned()),
+            Failed::Cut { .. } => Some("what arrived whole is kept: the same command again sends only the rest".to_owned()),
             Failed::Refused { status, text, .. } => refused_hint(*status, text),
             Failed::Signal { .. } => Some(
                 "only a container speaks for itself, over its own socket; ready counts where its status_goal is READY".to_owned(),
@@ -69,6 +78,7 @@ impl Failed {
             )),
             Failed::WontGo { revision, .. } => Some(format!("see `goalctl progress {revision}`")),
             Failed::Usage { .. }
+            | Failed::Transaction { .. }
             | Failed::Source { .. }
             | Failed::Checked { .. }
             | Failed::ReaderGone

@@ -6,23 +6,32 @@ mod bundle;
 mod check;
 mod cli;
 mod client;
+mod config;
 mod control;
 mod deliver;
 mod device;
 mod events;
+mod export;
 mod failed;
 mod folder;
 mod image;
+mod import;
+mod keys;
 mod logs;
+mod meta;
 mod meter;
 mod output;
 mod package;
 mod payload;
 mod plan;
+mod pvtx;
 mod show;
 mod signal;
 mod sse;
+mod tarball;
+mod tx;
 mod watch;
+mod whole;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -37,20 +46,27 @@ use crate::failed::Failed;
 use crate::output::Output;
 
 fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    if words.next().is_some_and(|name| Path::new(&name).file_name().is_some_and(|name| name == "pvtx")) {
+        let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+        return ExitCode::from(pvtx::main(&words));
+    }
     let cli = Cli::parse();
     let output = Output::new(cli.color);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(carry_out(cli, &output)),
-        Err(cause) => Err(Failed::Source { what: "start".to_owned(), cause: cause.to_string() }),
-    };
-    match outcome {
+    match block_on(carry_out(cli, &output)) {
         Ok(code) => ExitCode::from(code),
         Err(failed) => {
             complain(&failed);
             ExitCode::from(failed.exit_code())
         }
     }
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let failed =
+        |cause: std::io::Error| Failed::Source { what: "start".to_owned(), cause: cause.to_string() };
+    runtime.map_err(failed)?.block_on(work)
 }
 
 fn complain(failed: &Failed) {
@@ -82,6 +98,8 @@ async fn carry_out(cli: Cli, output: &Output) -> Result<u8, Failed> {
             events::print(client, output, since, until, format).await
         }
         Command::Logs(logs) => logs::print(client, output, &logs).await,
+        Command::Config { format } => config::print(client, output, format).await,
+        Command::Meta(meta) => meta::carry_out(client, output, &meta).await,
         Command::Steps { format } => show::steps(client, output, format).await,
         Command::Progress { revision } => show::progress(client, output, &revision).await,
         Command::Start { name } => control::ask(client, "start", &name).await,
@@ -90,6 +108,9 @@ async fn carry_out(cli: Cli, output: &Output) -> Result<u8, Failed> {
         Command::Check { path, format } => check::check(&path, output, format),
         Command::Plan { from, to, format } => plan::print(client, output, &from, &to, format).await,
         Command::Gc => control::collect(client, output).await,
+        Command::Export { from, file } => export::export(client, output, &from, &file).await,
+        Command::Import { file, folder } => import::import(&file, &folder, output).await,
+        Command::Tx { command } => tx::run(client, output, command).await,
         Command::Image { folder, out } => image::write(&folder, &out, output),
     }?;
     Ok(0)

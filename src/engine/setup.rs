@@ -24,6 +24,7 @@ use alloc::vec::Vec;
 
 use model::ids::RevisionId;
 use model::lxc::{AutoMounts, Console, Dev, Force, LxcConf, NetKind, Rootfs};
+use model::recovery::Role;
 use model::report::{Failure, FailureKind};
 use model::revision::Container;
 use model::run::{Persistence, VolumeSource};
@@ -121,6 +122,11 @@ pub fn mounts(container: &Container, context: &Context) -> Result<Vec<MountStep>
     if container.conf.is_some() {
         steps.push(MountStep::Folder { path: format!("{}/bin", places.pantavisor(name)), mode: 0o755 });
         steps.push(MountStep::File { path: format!("{}/bin/goalctl", places.pantavisor(name)) });
+        let folders = METADATA.iter().filter(|_| sees_all(container));
+        steps.extend(folders.map(|kind| MountStep::Folder {
+            path: format!("{}/{kind}", places.pantavisor(name)),
+            mode: 0o755,
+        }));
     }
     Ok(steps)
 }
@@ -340,6 +346,16 @@ fn bind(from: String, target: &str, attributes: &[MountAttribute], create: Creat
     }
 }
 
+/// The folders of metadata in `/pantavisor`. One of the role `mgmt` sees all of it, the rest has files of its own there.
+const METADATA: [&str; 2] = ["user-meta", "device-meta"];
+
+fn sees_all(container: &Container) -> bool {
+    match container.role {
+        Role::Mgmt => true,
+        Role::Nobody => false,
+    }
+}
+
 /// The container's own folder, with its sockets, then the control tool.
 fn pantavisor(container: &Container, context: &Context, steps: &mut Vec<SetupStep>) {
     let attributes = [MountAttribute::ReadOnly, MountAttribute::NoSuid, MountAttribute::NoDevices];
@@ -353,6 +369,10 @@ fn pantavisor(container: &Container, context: &Context, steps: &mut Vec<SetupSte
             Create::Nothing,
             Need::Required,
         ));
+    }
+    for kind in METADATA.iter().filter(|_| sees_all(container)) {
+        let (all, here) = (context.places.metadata(kind), format!("/pantavisor/{kind}"));
+        steps.push(bind(all, &here, &attributes, Create::Nothing, Need::Required));
     }
     match container.run.dev_log {
         model::run::DevLog::Bound => {

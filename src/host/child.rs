@@ -24,7 +24,7 @@ use crate::inside::{self, Missing};
 use crate::interface::{BothSides, Outside, Wanted};
 use crate::launcher::{self, Held, Kit};
 use crate::sys::{self, Change};
-use crate::{detached, device_filter, wire};
+use crate::{detached, device_filter, system_calls, wire};
 
 /// The name under which our own binary runs as the launcher.
 pub(crate) const LAUNCHER: &CStr = c"goalpost-launcher";
@@ -101,10 +101,11 @@ fn carry_out_all(
     let mut trees = take_all(&steps)?.into_iter();
     let cover = Cover::take(&steps, kit)?;
     let labels = open_labels(&steps)?.into_iter();
+    let filters = load_filters(&steps)?.into_iter();
     launcher::enter(&kit.empty).map_err(HostError::at("enter", "the empty mount namespace"))?;
     sys::unshare(CloneFlags::CLONE_NEWNS).map_err(HostError::at("make", "a mount namespace"))?;
     let mut stand =
-        Stand { root: None, kit, answer, cgroup, network, cover, labels, keep: Capabilities::ALL };
+        Stand { root: None, kit, answer, cgroup, network, cover, labels, filters, keep: Capabilities::ALL };
     for step in &steps {
         stand.carry_out(step, &mut trees)?;
     }
@@ -175,6 +176,17 @@ fn open_labels(steps: &[SetupStep]) -> Result<Vec<OwnedFd>, HostError> {
     Ok(files)
 }
 
+/// A filter for each profile, in order: profiles are files of the device.
+fn load_filters(steps: &[SetupStep]) -> Result<Vec<Vec<libc::sock_filter>>, HostError> {
+    let mut filters = Vec::new();
+    for step in steps {
+        if let SetupStep::SystemCalls { profile } = step {
+            filters.push(system_calls::load(profile)?);
+        }
+    }
+    Ok(filters)
+}
+
 /// What it says holds from exec on.
 fn label_file(module: SecurityModule) -> &'static str {
     match module {
@@ -196,6 +208,7 @@ struct Stand<'a> {
     network: Option<BothSides>,
     cover: Option<Cover>,
     labels: std::vec::IntoIter<OwnedFd>,
+    filters: std::vec::IntoIter<Vec<libc::sock_filter>>,
     keep: Capabilities,
 }
 
@@ -310,9 +323,12 @@ impl Stand<'_> {
             SetupStep::NoNewPrivileges => {
                 rustix::thread::set_no_new_privs(true).map_err(HostError::at("set", "no_new_privs"))
             }
-            SetupStep::SystemCalls { program } => {
-                sys::filter_system_calls(program).map_err(HostError::at("install", "the system call filter"))
-            }
+            SetupStep::SystemCalls { profile } => self
+                .filters
+                .next()
+                .ok_or(Errno::EBADF)
+                .and_then(|filter| sys::filter_system_calls(&filter))
+                .map_err(HostError::at("install", format!("the system call profile {profile}"))),
             SetupStep::WorkFolder { path } => {
                 chdir(path.as_str()).map_err(HostError::at("enter folder", path))
             }

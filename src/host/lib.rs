@@ -28,6 +28,7 @@ pub mod power;
 pub mod process;
 mod spawn;
 mod sys;
+mod system_calls;
 mod tree;
 mod wire;
 

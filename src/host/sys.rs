@@ -230,16 +230,7 @@ pub(crate) fn signal_process(process: BorrowedFd<'_>, signal: u8) -> Result<(), 
 }
 
 /// Installs a system call filter; there is no way back.
-pub(crate) fn filter_system_calls(program: &[u8]) -> Result<(), Errno> {
-    let instructions: Vec<libc::sock_filter> = program
-        .chunks_exact(8)
-        .map(|bytes| libc::sock_filter {
-            code: u16::from_ne_bytes([bytes[0], bytes[1]]),
-            jt: bytes[2],
-            jf: bytes[3],
-            k: u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
-        })
-        .collect();
+pub(crate) fn filter_system_calls(instructions: &[libc::sock_filter]) -> Result<(), Errno> {
     let filter = libc::sock_fprog {
         len: u16::try_from(instructions.len()).map_err(|_| Errno::E2BIG)?,
         filter: instructions.as_ptr().cast_mut(),

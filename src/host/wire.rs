@@ -187,7 +187,7 @@ enums! {
         12 => Capabilities { keep }
         13 => User { uid, gid }
         14 => NoNewPrivileges {}
-        15 => SystemCalls { program }
+        15 => SystemCalls { profile }
         16 => WorkFolder { path }
         17 => Execute { arguments, environment }
         19 => Writable { path }

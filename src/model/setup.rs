@@ -186,10 +186,11 @@ pub enum SetupStep {
     },
     /// Let no program of the container gain privileges by being executed.
     NoNewPrivileges,
-    /// Filter system calls.
+    /// Filter system calls. Those of the steps that follow must pass too, up to exec. Needs the capability to do so, or
+    /// `NoNewPrivileges` before it.
     SystemCalls {
-        /// A classic BPF program, eight bytes per instruction, in the machine's own order.
-        program: Vec<u8>,
+        /// Its profile: a file of the device, read before the root is entered.
+        profile: String,
     },
     /// Have the program run under a label of a security module.
     Label {

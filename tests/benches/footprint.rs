@@ -59,7 +59,7 @@ fn main() -> ExitCode {
 fn sizes(programs: &Programs) -> Vec<Budget> {
     let size = |path: &Path| fs::metadata(path).expect("it was found before").len() / 1024;
     vec![
-        Budget::nearing("goalpost, stripped and static", size(&programs.goalpost), 2560, 2608, "KiB"),
+        Budget::nearing("goalpost, stripped and static", size(&programs.goalpost), 2560, 2624, "KiB"),
         Budget::met("goalctl, stripped and static", size(&programs.goalctl), 2048, "KiB"),
     ]
 }

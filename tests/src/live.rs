@@ -199,6 +199,9 @@ impl Device {
             .arg(self.root())
             .arg("--run-dir")
             .arg(self.run_dir())
+            // For other tests of the same run: an agent refuses settings that it does not know.
+            .env_remove("GOALPOST_SEED")
+            .env_remove("GOALPOST_EVENTS")
             .envs(self.options.iter().map(|(variable, value)| (variable, value)))
             .env("NOTIFY_SOCKET", self.folder.path().join("notify"))
             .stdin(Stdio::null())

@@ -10,7 +10,7 @@ use serde_json::Value;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &["serde", "serde_json", "thiserror"]),
     ("engine", &["model"]),
-    ("host", &["model", "nix", "rustix", "libc", "caps", "thiserror"]),
+    ("host", &["model", "nix", "rustix", "libc", "caps", "syscalls", "thiserror"]),
     ("init", &["libc"]),
     (
         "agent",

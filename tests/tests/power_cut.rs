@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use agent::digest;
-use agent::store::{Change, Keep, Store};
+use agent::store::{Change, Keep, Meta, Store, Values};
 use host::file::Witness;
 use model::durable::Durable;
 use model::ids::{Digest, RevisionId};
@@ -466,17 +466,40 @@ fn a_cut_collection_takes_nothing_that_is_kept_and_the_next_takes_the_rest() {
     );
 }
 
+#[test]
+fn a_cut_change_of_metadata_leaves_the_former_or_the_new_value() {
+    let life = Life::begin();
+    let is = |value: &str| Values::from([("k".to_owned(), value.to_owned())]);
+    for kind in Meta::ALL {
+        for (former, new) in [("", "one"), ("one", "another, longer value"), ("another, longer value", "x")] {
+            let former = if former.is_empty() { Values::new() } else { is(former) };
+            let cuts = life.cut_everywhere(
+                |store| store.put_meta(kind, "k", new, &former).unwrap(),
+                |store| assert!([&former, &is(new)].contains(&&store.meta(kind).unwrap())),
+                |store| assert_eq!(store.meta(kind).unwrap(), is(new)),
+            );
+            assert!(cuts >= 5);
+        }
+        life.cut_everywhere(
+            |store| store.remove_meta(kind, "k").unwrap(),
+            |store| assert!([is("x"), Values::new()].contains(&store.meta(kind).unwrap())),
+            |store| assert_eq!(store.meta(kind).unwrap(), Values::new()),
+        );
+    }
+}
+
 /// One thing that writes, and can be tried again.
 type Work = fn(&Arc<Store>) -> Result<(), Failure>;
 
 #[test]
 fn a_disk_that_fails_at_any_write_is_told_and_damages_nothing() {
-    let works: [(&str, Work); 5] = [
+    let works: [(&str, Work); 6] = [
         ("save", |store| store.save_durable(&durable(2))),
         ("upload", |store| bring(store, b"more").map(|_| ())),
         ("install", |store| store.install(&id("locals/x"), state(digest::of(b"other")).as_bytes())),
         ("progress", |store| store.write_progress(&id("0"), &Progress::new(UpdateStatus::Done, "m"))),
         ("message", |store| store.write_commit_message(&id("0"), "m")),
+        ("metadata", |store| store.put_meta(Meta::User, "k", "new", &Values::new())),
     ];
     for (errno, kind) in [
         (Errno::NOSPC, FailureKind::NoSpace),

@@ -119,7 +119,6 @@ fn what_cannot_be_done_is_refused_with_a_sentence() {
         "lxc.namespace.keep = net\nlxc.net.0.type = veth\nlxc.net.0.link = br0\n",
         "lxc.net.0.type = none\nlxc.net.1.type = phys\nlxc.net.1.link = eth1\n",
         "lxc.net.3.type = veth\nlxc.net.3.ipv4.gateway = auto\n",
-        "lxc.seccomp.profile = /usr/share/lxc/config/common.seccomp\n",
         "lxc.mount.entry = /a a none bind,shared 0 0\n",
     ];
     let sentences: String = refused.iter().map(|conf| plan(conf, Privileges::Root)).collect();
@@ -127,7 +126,7 @@ fn what_cannot_be_done_is_refused_with_a_sentence() {
 }
 
 #[test]
-fn labels_come_last() {
+fn a_filter_comes_before_its_user_and_labels_come_last() {
     let last = |conf: &str| {
         let text = plan(conf, Privileges::Root);
         text.lines().rev().take(2).map(|line| format!("{line}\n")).collect::<String>()
@@ -138,6 +137,9 @@ fn labels_come_last() {
         "lxc.selinux.context = system_u:system_r:lxc_t:s0\n",
     ];
     insta::assert_snapshot!("labels", confs.map(last).concat());
+    let filtered = plan("lxc.seccomp.profile = /etc/web.seccomp\n", Privileges::Root);
+    let tail: Vec<&str> = filtered.lines().rev().take(4).collect();
+    insta::assert_snapshot!("filter", tail.join("\n"));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::head::Problem;
 use super::render::{self, Page};
 use super::route::{Endpoint, Verb, shown};
 use super::wire::Talk;
-use super::{Backend, objects, plan, requests, steps, streams};
+use super::{Backend, drivers, meta, objects, plan, requests, steps, streams};
 
 /// Connections that a container's socket takes.
 const OF_CONTAINER: usize = 64;
@@ -100,23 +100,7 @@ impl Caller {
         if let Permission::Denied = self.listener.may_ask(verb, &endpoint) {
             return Some(answer::not_mgmt());
         }
-        let page = match (verb, &endpoint) {
-            (Verb::Get, Endpoint::Containers) => Page::Containers,
-            (Verb::Get, Endpoint::Groups) => Page::Groups,
-            _ => return None,
-        };
-        let backend = &self.listener.backend;
-        let report = backend.report.borrow();
-        Some(match report.phase {
-            Phase::Booting => answer::not_ready(),
-            Phase::Running
-            | Phase::Verifying
-            | Phase::Trying
-            | Phase::Testing
-            | Phase::RollingBack
-            | Phase::OnlyAnswering
-            | Phase::ShuttingDown => answer::json(backend.rendered.page(page, &report)),
-        })
+        self.listener.known(verb, &endpoint)
     }
 }
 
@@ -197,25 +181,53 @@ impl Listener {
         answer
     }
 
+    /// What needs no disk and nobody else.
+    fn known(&self, verb: Verb, endpoint: &Endpoint) -> Option<Answer> {
+        let backend = &self.backend;
+        match (verb, endpoint) {
+            (Verb::Get, Endpoint::Containers) => Some(self.rendered(Page::Containers)),
+            (Verb::Get, Endpoint::Groups) => Some(self.rendered(Page::Groups)),
+            (Verb::Get, Endpoint::Meta(kind)) => backend.metadata.at_hand(*kind).map(answer::json),
+            (Verb::Get, Endpoint::Config) => Some(answer::json(backend.settings.flat.clone())),
+            (Verb::Get, Endpoint::Config2) => Some(answer::json(backend.settings.list.clone())),
+            (Verb::Get, Endpoint::BuildInfo) => Some(answer::text(Bytes::from_static(BUILD_INFO.as_bytes()))),
+            // No services are linked, and nothing is kept running beside the containers.
+            (Verb::Get, Endpoint::Daemons | Endpoint::XconnectGraph) => {
+                Some(answer::json(Bytes::from_static(b"[]")))
+            }
+            _ => None,
+        }
+    }
+
+    fn rendered(&self, page: Page) -> Answer {
+        let report = self.backend.report.borrow();
+        match report.phase {
+            Phase::Booting => answer::not_ready(),
+            Phase::Running
+            | Phase::Verifying
+            | Phase::Trying
+            | Phase::Testing
+            | Phase::RollingBack
+            | Phase::OnlyAnswering
+            | Phase::ShuttingDown => answer::json(self.backend.rendered.page(page, &report)),
+        }
+    }
+
     async fn dispatch(&self, asked: &Asked<'_>, body: &mut Incoming) -> Answer {
         let backend = &self.backend;
+        if let Some(answer) = self.known(asked.verb, &asked.endpoint) {
+            return answer;
+        }
         match (&asked.endpoint, asked.verb) {
             (Endpoint::Signal, Verb::Post) => requests::signal(backend, &self.who, body).await,
             (Endpoint::Commands, Verb::Post) => requests::command(backend, body).await,
             (Endpoint::Container(name), Verb::Put) => requests::control(backend, name, body).await,
             (Endpoint::StorageGc, Verb::Post) => requests::collect(backend).await,
-            (Endpoint::Containers, Verb::Get) => {
-                answer::json(backend.rendered.page(Page::Containers, &backend.report()))
-            }
-            (Endpoint::Groups, Verb::Get) => {
-                answer::json(backend.rendered.page(Page::Groups, &backend.report()))
-            }
             (Endpoint::Status, Verb::Get) => {
                 let report = backend.report();
                 answer::json(render::status(&report, backend.history.last()))
             }
             (Endpoint::Events, Verb::Get) => streams::events(backend, asked.query, asked.last_event),
-            (Endpoint::BuildInfo, Verb::Get) => answer::text(Bytes::from_static(BUILD_INFO.as_bytes())),
             (Endpoint::Objects, Verb::Get) => objects::list(backend).await,
             (Endpoint::Object(name), Verb::Get) => objects::get(backend, name).await,
             (Endpoint::Object(name), Verb::Put) => objects::put(backend, name, body).await,
@@ -225,6 +237,15 @@ impl Listener {
             (Endpoint::StepProgress(name), Verb::Get) => steps::progress(backend, name).await,
             (Endpoint::StepMessage(name), Verb::Put) => steps::put_message(backend, name, body).await,
             (Endpoint::Logs(name), Verb::Get) => streams::logs(backend, name, asked.query).await,
+            (Endpoint::Meta(kind), Verb::Get) => meta::list(backend, *kind).await,
+            (Endpoint::MetaKey(kind, key), Verb::Put) => meta::put(backend, *kind, key, body).await,
+            (Endpoint::MetaKey(kind, key), Verb::Delete) => meta::delete(backend, *kind, key).await,
+            (Endpoint::Drivers, Verb::Get) => drivers::list(backend, &self.who).await,
+            (Endpoint::DriverChange(name, change), Verb::Put) => {
+                drivers::change(backend, &self.who, name.as_ref(), *change).await
+            }
+            // Whatever is asked of it: this agent keeps none beside the containers.
+            (Endpoint::Daemon, Verb::Put) => answer::error(StatusCode::NOT_FOUND, "Daemon not found"),
             (Endpoint::Plan, Verb::Get) => plan::plan(backend, asked.query).await,
             (Endpoint::Unknown, _) => answer::unknown_endpoint(&shown(asked.path)),
             _ => answer::wrong_method(),

@@ -12,13 +12,16 @@
 mod answer;
 mod body;
 mod caller;
+mod drivers;
 pub mod head;
 mod listen;
+mod meta;
 mod objects;
 mod plan;
 mod render;
 mod requests;
 mod route;
+mod settings;
 mod steps;
 mod streams;
 mod wire;
@@ -32,8 +35,10 @@ use tokio::net::UnixListener;
 use tokio::sync::watch;
 
 use crate::ask::Asker;
+use crate::config::Setting;
 use crate::history::History;
 use crate::logs::Logs;
+use crate::metadata::Metadata;
 use crate::store::Store;
 use caller::{Listener, Who};
 use render::Rendered;
@@ -46,6 +51,8 @@ pub struct Backend {
     report: watch::Receiver<Arc<DeviceReport>>,
     history: Arc<History>,
     logs: Arc<Logs>,
+    metadata: Arc<Metadata>,
+    settings: settings::Pages,
     rendered: Rendered,
 }
 
@@ -58,8 +65,19 @@ impl Backend {
         report: watch::Receiver<Arc<DeviceReport>>,
         history: Arc<History>,
         logs: Arc<Logs>,
+        metadata: Arc<Metadata>,
+        settings: &[Setting],
     ) -> Arc<Backend> {
-        Arc::new(Backend { store, ask, report, history, logs, rendered: Rendered::default() })
+        Arc::new(Backend {
+            store,
+            ask,
+            report,
+            history,
+            logs,
+            metadata,
+            settings: settings::Pages::of(settings),
+            rendered: Rendered::default(),
+        })
     }
 
     fn report(&self) -> Arc<DeviceReport> {

@@ -118,7 +118,9 @@ pub(super) async fn command(backend: &Backend, body: &mut Incoming) -> Answer {
         Op::DisableSsh => cannot("DISABLE_SSH", "this agent has no SSH server"),
         Op::GoRemote => cannot("GO_REMOTE", "this agent has no hub"),
         Op::Unclaim => cannot("UNCLAIM", "this agent has no hub"),
-        Op::UpdateMetadata => cannot("UPDATE_METADATA", "this agent keeps no metadata yet"),
+        Op::UpdateMetadata => {
+            cannot("UPDATE_METADATA", "PUT /device-meta/KEY sets one, and is done when it is answered")
+        }
         Op::XconnectGraph => cannot("XCONNECT_GRAPH", "this agent links no services yet"),
     }
 }

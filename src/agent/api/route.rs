@@ -2,6 +2,9 @@
 
 use hyper::Method;
 
+use super::drivers::Change;
+use crate::store::Meta;
+
 /// Longest piece of a path that an error repeats: clients read answers of up to 8191 bytes.
 const LONGEST_SHOWN: usize = 1024;
 
@@ -25,11 +28,20 @@ pub(super) enum Segment {
 pub(super) enum Endpoint {
     BuildInfo,
     Commands,
+    Config,
+    Config2,
     Container(Segment),
     Containers,
+    Daemon,
+    Daemons,
+    /// One driver, or all.
+    DriverChange(Option<Segment>, Change),
+    Drivers,
     Events,
     Groups,
     Logs(Segment),
+    Meta(Meta),
+    MetaKey(Meta, Segment),
     Object(Segment),
     Objects,
     Plan,
@@ -41,6 +53,7 @@ pub(super) enum Endpoint {
     Steps,
     StorageGc,
     Unknown,
+    XconnectGraph,
 }
 
 /// How a path names a revision.
@@ -60,6 +73,7 @@ pub(super) enum Verb {
     Get,
     Put,
     Post,
+    Delete,
     Other,
 }
 
@@ -69,6 +83,7 @@ impl Verb {
             Method::GET => Verb::Get,
             Method::PUT => Verb::Put,
             Method::POST => Verb::Post,
+            Method::DELETE => Verb::Delete,
             _ => Verb::Other,
         }
     }
@@ -89,8 +104,20 @@ impl Endpoint {
         match (first.as_str(), rest) {
             ("buildinfo", []) => Endpoint::BuildInfo,
             ("commands", []) => Endpoint::Commands,
+            ("config", []) => Endpoint::Config,
+            ("config2", []) => Endpoint::Config2,
             ("containers", []) => Endpoint::Containers,
             ("containers", [name]) => Endpoint::Container(name.clone()),
+            ("daemons", []) => Endpoint::Daemons,
+            ("daemons", [_]) => Endpoint::Daemon,
+            ("device-meta", []) => Endpoint::Meta(Meta::Device),
+            ("device-meta", [key]) => Endpoint::MetaKey(Meta::Device, key.clone()),
+            ("drivers", []) => Endpoint::Drivers,
+            ("drivers", [rest @ .., Segment::Name(change)]) => match (rest, Change::parse(change)) {
+                ([], Some(change)) => Endpoint::DriverChange(None, change),
+                ([name], Some(change)) => Endpoint::DriverChange(Some(name.clone()), change),
+                (_, _) => Endpoint::Unknown,
+            },
             ("events", []) => Endpoint::Events,
             ("groups", []) => Endpoint::Groups,
             ("logs", [name]) => Endpoint::Logs(name.clone()),
@@ -102,6 +129,9 @@ impl Endpoint {
             ("steps", []) => Endpoint::Steps,
             ("steps", rest) => Endpoint::of_step(rest),
             ("storage", [Segment::Name(gc)]) if gc == "gc" => Endpoint::StorageGc,
+            ("user-meta", []) => Endpoint::Meta(Meta::User),
+            ("user-meta", [key]) => Endpoint::MetaKey(Meta::User, key.clone()),
+            ("xconnect-graph", []) => Endpoint::XconnectGraph,
             _ => Endpoint::Unknown,
         }
     }

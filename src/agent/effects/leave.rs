@@ -9,7 +9,7 @@ use model::request::AfterShutdown;
 use nix::unistd::execve;
 
 use crate::boot::Loader;
-use crate::config::{Config, Power};
+use crate::config::{Config, Pid1, Power};
 use crate::init;
 
 /// The agent's process may end now, with this code.
@@ -20,11 +20,13 @@ pub(crate) struct Left(pub(crate) u8);
 pub(crate) fn leave(then: AfterShutdown, config: &Config, loader: &Loader) -> Result<Left, Failure> {
     let never = match (then, config.power) {
         (AfterShutdown::End, _) | (AfterShutdown::PowerOff, Power::Restart) => return Ok(Left(0)),
-        (AfterShutdown::Restart, Power::Init) => {
+        (AfterShutdown::Restart, Power::Own) if config.pid_1 == Pid1::Ours => {
             init::leave_argument(loader.reboot_argument()).map_err(|error| error.failure())?;
             return Ok(Left(init::RESTART));
         }
-        (AfterShutdown::PowerOff, Power::Init) => return Ok(Left(init::POWER_OFF)),
+        (AfterShutdown::PowerOff, Power::Own) if config.pid_1 == Pid1::Ours => {
+            return Ok(Left(init::POWER_OFF));
+        }
         (AfterShutdown::Restart, Power::Restart) => {
             forget_boot(config);
             start_over(&config.start_over_as)

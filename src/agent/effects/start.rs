@@ -101,6 +101,11 @@ pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Startin
     let place = place::of(world, &order.container, &order.revision)?;
     let plan = place.start()?;
     let listener = control::listen(&place.control_folder())?;
+    match place.container.role {
+        // It sees all of it, by a mount of its plan.
+        Role::Mgmt => {}
+        Role::Nobody => world.metadata.show_to(&order.container)?,
+    }
     let serving = Serving::begin(api::serve_container(
         listener,
         order.container.clone(),

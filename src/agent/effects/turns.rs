@@ -1,15 +1,14 @@
-//! Order among what is done to one container's mounts.
+//! Order among what is done to one subject: a container's mounts, a revision's progress document.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use model::ids::ContainerName;
 use tokio::sync::oneshot;
 
-/// What is asked later begins when all that was asked earlier of the same container has ended, however late that is. An
-/// unmount so takes away what a mount makes that nobody waits for any more.
-#[derive(Debug, Default)]
-pub(super) struct Turns(BTreeMap<ContainerName, oneshot::Receiver<Infallible>>);
+/// What is asked later begins when all that was asked earlier of the same subject has ended, however late that is. An unmount
+/// so takes away what a mount makes that nobody waits for any more, and no document replaces a newer one.
+#[derive(Debug)]
+pub(super) struct Turns<Subject>(BTreeMap<Subject, oneshot::Receiver<Infallible>>);
 
 /// A place in the order.
 #[derive(Debug)]
@@ -18,17 +17,22 @@ pub(super) struct Place {
     turn: Turn,
 }
 
-/// Until it is dropped, nothing else is done to these mounts.
+/// Until it is dropped, nothing else is done to this subject.
 #[derive(Debug)]
 pub(super) struct Turn {
     _ends: oneshot::Sender<Infallible>,
 }
 
-impl Turns {
+impl<Subject: Ord + Clone> Turns<Subject> {
+    pub(super) fn new() -> Turns<Subject> {
+        Turns(BTreeMap::new())
+    }
+
     /// The place after all that were given out.
-    pub(super) fn place(&mut self, container: &ContainerName) -> Place {
+    pub(super) fn place(&mut self, subject: &Subject) -> Place {
+        self.0.retain(|_, last| matches!(last.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
         let (ends, end) = oneshot::channel();
-        Place { before: self.0.insert(container.clone(), end), turn: Turn { _ends: ends } }
+        Place { before: self.0.insert(subject.clone(), end), turn: Turn { _ends: ends } }
     }
 }
 
@@ -47,6 +51,8 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
+    use model::ids::ContainerName;
+
     use super::*;
 
     fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
@@ -55,7 +61,7 @@ mod tests {
 
     #[test]
     fn an_unmount_waits_for_the_mount_before_it_and_the_next_mount_for_both() {
-        let mut turns = Turns::default();
+        let mut turns = Turns::new();
         let web: ContainerName = "web".parse().unwrap();
         let mut mount = pin!(turns.place(&web).turn());
         let mut unmount = pin!(turns.place(&web).turn());
@@ -73,7 +79,7 @@ mod tests {
 
     #[test]
     fn containers_do_not_wait_for_each_other() {
-        let mut turns = Turns::default();
+        let mut turns = Turns::<ContainerName>::new();
         let _web = turns.place(&"web".parse().unwrap());
         assert!(poll(pin!(turns.place(&"db".parse().unwrap()).turn())).is_ready());
     }

@@ -46,6 +46,11 @@ impl Places {
         format!("{}/containers/{container}/pantavisor", self.run)
     }
 
+    /// Where all metadata of a kind is shown.
+    pub(crate) fn metadata(&self, kind: &str) -> String {
+        format!("{}/meta/{kind}", self.run)
+    }
+
     pub(crate) fn object(&self, digest: &Digest) -> String {
         format!("{}/objects/{digest}", self.store)
     }

@@ -95,12 +95,15 @@ pub(super) fn steps(
     namespaces: &BTreeSet<Namespace>,
     steps: &mut Vec<SetupStep>,
 ) -> Result<(), Failure> {
-    let labels = labels(conf.profiles.as_deref())?;
     let guarded = |access: Option<Access>| matches!(access, Some(Access::Mixed | Access::ReadOnly));
     steps.extend(numbers(conf, context, namespaces)?);
     if guarded(conf.auto_mounts.proc) {
         steps.extend(HIDDEN_IN_PROC.map(|path| SetupStep::Mask { path: path.to_owned() }));
         steps.extend(READ_ONLY_IN_PROC.map(|path| SetupStep::ReadOnly { path: path.to_owned() }));
+    }
+    if conf.auto_mounts.proc == Some(Access::Mixed) {
+        // As LXC has it: a container sets up the network that it has, its own or the device's.
+        steps.push(SetupStep::Writable { path: "/proc/sys/net".to_owned() });
     }
     if guarded(conf.auto_mounts.sys) {
         steps.extend(HIDDEN_IN_SYS.map(|path| SetupStep::Mask { path: path.to_owned() }));
@@ -118,10 +121,12 @@ pub(super) fn steps(
         NewPrivileges::Refused => steps.push(SetupStep::NoNewPrivileges),
         NewPrivileges::Allowed => {}
     }
+    let profiles = conf.profiles.as_deref();
+    steps.extend(profiles.and_then(|profiles| profiles.seccomp.as_deref()).map(filter));
     steps.push(SetupStep::User { uid: conf.uid, gid: conf.gid });
     let path = conf.working_folder.as_deref().unwrap_or("/").to_owned();
     steps.push(SetupStep::WorkFolder { path });
-    steps.extend(labels);
+    steps.extend(profiles.into_iter().flat_map(labels));
     Ok(())
 }
 
@@ -160,13 +165,12 @@ fn numbers(
     Ok(Some(SetupStep::Write { path, value, need: Need::Required }))
 }
 
-/// A profile that cannot be enforced is refused, never left out.
-fn labels(profiles: Option<&Profiles>) -> Result<Vec<SetupStep>, Failure> {
-    let Some(Profiles { seccomp, apparmor, selinux }) = profiles else { return Ok(Vec::new()) };
-    if let Some(path) = seccomp {
-        return Err(unsupported(format!("load the seccomp profile {path}: not supported yet")));
-    }
-    let labels = [(SecurityModule::AppArmor, apparmor), (SecurityModule::Selinux, selinux)];
-    let given = labels.into_iter().filter_map(|(module, label)| Some((module, label.as_ref()?)));
-    Ok(given.map(|(module, label)| SetupStep::Label { module, label: label.to_string() }).collect())
+fn filter(profile: &str) -> SetupStep {
+    SetupStep::SystemCalls { profile: profile.to_owned() }
+}
+
+fn labels(profiles: &Profiles) -> impl Iterator<Item = SetupStep> {
+    let apparmor = (SecurityModule::AppArmor, &profiles.apparmor);
+    let labels = [apparmor, (SecurityModule::Selinux, &profiles.selinux)].into_iter();
+    labels.filter_map(|(module, label)| Some(SetupStep::Label { module, label: label.as_ref()?.to_string() }))
 }

@@ -52,7 +52,7 @@ fn protected(at: &At<'_>, bytes: &[u8], findings: &mut Findings) {
 }
 
 /// Base64 with `-` and `_`, strict but for padding, which some tools leave on.
-fn base64url(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn base64url(text: &str) -> Option<Vec<u8>> {
     let text = text.trim_end_matches('=');
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
     let (mut held, mut bits) = (0u32, 0);

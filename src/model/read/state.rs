@@ -60,7 +60,7 @@ enum Value<'j> {
 }
 
 impl<'j> Keys<'j> {
-    fn of(state: &'j Json, findings: &mut Findings) -> Option<Keys<'j>> {
+    pub(crate) fn of(state: &'j Json, findings: &mut Findings) -> Option<Keys<'j>> {
         let Json::Object(members) = state else {
             findings.error(STATE, Place::File, state.describe(), "a state: an object with \"#spec\"");
             return None;

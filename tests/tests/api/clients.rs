@@ -7,7 +7,7 @@ use agent::digest;
 
 use crate::device::{Answer, Device, error};
 
-fn curl(device: &Device, arguments: &[&str]) -> String {
+pub(crate) fn curl(device: &Device, arguments: &[&str]) -> String {
     let output = Command::new("curl")
         .args(["-sS", "--max-time", "60", "-w", " %{http_code}", "--unix-socket"])
         .arg(device.socket("host"))

@@ -3,15 +3,17 @@
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use agent::api::{Backend, serve_container, serve_host};
 use agent::ask::{self, Question};
+use agent::config::Config;
 use agent::history::History;
 use agent::logs::{LogLimits, Logs};
+use agent::metadata::Metadata;
 use agent::store::Store;
 use engine::Time;
 use model::goal::{Status, StatusGoal};
@@ -48,7 +50,17 @@ impl Device {
         let history = History::new(Time::from_micros(1000));
         let (report, reports) = watch::channel(Arc::new(report()));
         let (asker, questions) = ask::channel();
-        let backend = Backend::new(store.clone(), asker, reports, history.clone(), logs.clone());
+        let metadata = Metadata::open(store.clone(), folder.path(), reports.clone()).unwrap();
+        let config = configured(folder.path());
+        let backend = Backend::new(
+            store.clone(),
+            asker,
+            reports,
+            history.clone(),
+            logs.clone(),
+            metadata,
+            &config.listed(),
+        );
         let sockets = ["host", "mgmt", "nobody"].map(|name| {
             let socket = UnixListener::bind(folder.path().join(name)).unwrap();
             socket.set_nonblocking(true).unwrap();
@@ -110,6 +122,15 @@ impl Drop for Device {
             server.join().unwrap();
         }
     }
+}
+
+/// By a file, the environment, the command line.
+fn configured(folder: &Path) -> Config {
+    let file = folder.join("goalpost.toml");
+    std::fs::write(&file, "# a device\n[logs]\nrate = '64K'\n").unwrap();
+    let environment = [("GOALPOST_POWER".to_owned(), "own".to_owned())];
+    let arguments = [("commit_delay".to_owned(), "2000ms".to_owned())];
+    Config::load(Some(&file), environment, &arguments).unwrap()
 }
 
 pub(crate) fn request(method: &str, path: &str, body: &str) -> Vec<u8> {

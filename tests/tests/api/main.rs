@@ -4,8 +4,10 @@
 
 mod clients;
 mod device;
+mod device_rows;
 mod endpoints;
 mod limits;
+mod meta;
 mod mutations;
 mod streams;
 mod wire;

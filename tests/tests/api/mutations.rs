@@ -5,13 +5,17 @@ use std::os::unix::net::UnixStream;
 
 use crate::device::Device;
 
-const SEEDS: [&str; 8] = [
+const SEEDS: [&str; 12] = [
     "GET /containers HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     "POST /signal HTTP/1.1\r\nContent-Length: 29\r\n\r\n{\"type\":\"ready\",\"payload\":\"\"}",
     "PUT /steps/locals/x HTTP/1.1\r\nTransfer-Encoding: identity\r\nContent-Length: 2\r\n\r\n{}",
     "PUT /objects/2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     "GET /logs/web?tail=3&follow=0 HTTP/1.0\r\n\r\n",
     "PUT /containers/web HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 18\r\n\r\n{\"action\":\"start\"}",
+    "PUT /user-meta/web.key%20x HTTP/1.1\r\nContent-Length: 7\r\n\r\n{\"a\":1}",
+    "DELETE /device-meta/web.key HTTP/1.1\r\n\r\nGET /user-meta HTTP/1.1\r\n\r\nGET /device-meta HTTP/1.1\r\n\r\n",
+    "PUT /drivers/wifi/load HTTP/1.1\r\nContent-Length: 0\r\n\r\nGET /config2 HTTP/1.1\r\n\r\n",
+    "PUT /daemons/sshd HTTP/1.1\r\nContent-Length: 18\r\n\r\n{\"action\":\"start\"}",
     "GET /events?since=0&follow=0 HTTP/1.1\r\nLast-Event-ID: 7\r\n\r\n",
     "GET /plan?from=0&to=locals/%7B%7D HTTP/1.1\r\n\r\nGET /steps HTTP/1.1\r\n\r\n",
 ];

@@ -11,5 +11,6 @@ mod revision;
 
 mod crashes;
 mod hostile;
+mod metadata;
 mod updates;
 mod walk;

@@ -80,6 +80,10 @@ fn a_container_that_ends_is_tried_again_and_its_exit_is_told() {
     events.until_status("web", "RECOVERING");
     let end = events.until_status("web", "STOPPED");
     assert!(end["reason"].as_str().unwrap().contains('7'), "{end}");
+    // On a busy machine it may start after the other's three lives.
+    if !events.walk_of("other").contains(&"STARTED") {
+        events.until_status("other", "STARTED");
+    }
     assert_eq!(device.container("other")["status"], "STARTED");
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn run_json() -> Value {
+pub(crate) fn run_json() -> Value {
     json!({
         "#spec": "service-manifest-run@1", "name": "web", "type": "lxc", "config": "lxc.container.conf",
         "root-volume": "root.squashfs", "storage": {"lxc-overlay": {"persistence": "boot"}}, "roles": ["mgmt"],
@@ -33,7 +33,7 @@ fn state() -> Value {
     })
 }
 
-fn add(tar: &mut Builder<Vec<u8>>, name: &str, kind: EntryType, bytes: &[u8]) {
+pub(crate) fn add(tar: &mut Builder<Vec<u8>>, name: &str, kind: EntryType, bytes: &[u8]) {
     let mut header = Header::new_ustar();
     // The crate refuses to write what an attacker would.
     header.as_ustar_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
@@ -44,13 +44,13 @@ fn add(tar: &mut Builder<Vec<u8>>, name: &str, kind: EntryType, bytes: &[u8]) {
     tar.append(&header, bytes).unwrap();
 }
 
-fn good_members(tar: &mut Builder<Vec<u8>>) {
+pub(crate) fn good_members(tar: &mut Builder<Vec<u8>>) {
     add(tar, "json", EntryType::Regular, state().to_string().as_bytes());
     add(tar, &format!("objects/{}", digest(CONF)), EntryType::Regular, CONF);
     add(tar, &format!("objects/{}", digest(IMAGE)), EntryType::Regular, IMAGE);
 }
 
-fn package(folder: &Path, fill: impl FnOnce(&mut Builder<Vec<u8>>)) -> PathBuf {
+pub(crate) fn package(folder: &Path, fill: impl FnOnce(&mut Builder<Vec<u8>>)) -> PathBuf {
     let mut tar = Builder::new(Vec::new());
     fill(&mut tar);
     let path = folder.join("package.tar");

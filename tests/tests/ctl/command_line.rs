@@ -7,7 +7,7 @@ fn help_texts_are_as_they_were_agreed() {
     insta::assert_snapshot!("help", goalctl(&["--help"]).out);
     for name in [
         "signal", "post", "run", "ps", "groups", "status", "events", "logs", "steps", "progress", "start",
-        "stop", "restart", "check", "plan", "gc", "image",
+        "stop", "restart", "check", "plan", "gc", "export", "import", "tx", "image", "meta", "config",
     ] {
         let said = goalctl(&[name, "--help"]);
         assert_eq!(said.code, 0);

@@ -3,9 +3,15 @@
 
 mod authoring;
 mod command_line;
+mod config;
+mod cuts;
 #[expect(dead_code, reason = "shared with the tests of the API, which use more of it")]
 #[path = "../api/device.rs"]
 mod device;
 mod goalctl;
+mod meta;
 mod operator;
+mod packages;
 mod payload;
+mod transactions;
+mod uploads;

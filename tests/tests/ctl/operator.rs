@@ -17,7 +17,7 @@ use crate::authoring::{CONF, IMAGE, digest, write_folder};
 use crate::device::{Device, LIFE, id, name};
 use crate::goalctl::{Said, command, said};
 
-fn ask(device: &Device, socket: &str, arguments: &[&str]) -> Said {
+pub(crate) fn ask(device: &Device, socket: &str, arguments: &[&str]) -> Said {
     let socket = device.socket(socket);
     said(command().env("GOALPOST_SOCKET", socket).args(arguments).output().unwrap())
 }

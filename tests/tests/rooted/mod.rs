@@ -95,7 +95,7 @@ pub(crate) fn skip(why: &str) {
     writeln!(std::io::stderr(), "SKIPPED: {why}").unwrap();
 }
 
-const APPLETS: [&str; 24] = [
+const APPLETS: [&str; 25] = [
     "sh", "ls", "cat", "echo", "hostname", "grep", "ip", "id", "wc", "pwd", "touch", "head", "mount",
-    "umount", "ps", "true", "mkdir", "stat", "readlink", "sleep", "env", "tty", "mknod", "kill",
+    "umount", "ps", "true", "mkdir", "stat", "readlink", "sleep", "env", "tty", "mknod", "kill", "truncate",
 ];
