@@ -105,6 +105,9 @@ class Machine:
                 return None
             if select.select([self.console], [], [], min(left, 1))[0]:
                 self.unread += self.console.recv(65536)
+            else:
+                # The guest's driver now and then sleeps on what it was sent last: an empty command wakes it.
+                self.console.sendall(b"\n")
         said, _, self.unread = self.unread.partition(mark)
         return said
 
@@ -116,7 +119,7 @@ class Machine:
             return None
         mark = secrets.token_hex(8)
         # The mark is put together there, so that an echo of the command is not taken for its end.
-        self.console.sendall(f"echo BEGIN{mark[:4]}''{mark[4:]}; {{ {text}; }} </dev/null 2>&1; echo END{mark[:4]}''{mark[4:]} $? .\n".encode())
+        self.console.sendall(f"echo BEGIN{mark[:4]}''{mark[4:]}; {{ {text}; }} </dev/null >/tmp/said 2>&1; code=$?; cat /tmp/said; echo END{mark[:4]}''{mark[4:]} $code .\n".encode())
         until = time.monotonic() + timeout
         said = self._until(f"END{mark} ".encode(), until)
         code = self._until(b" .", until) if said is not None else None
