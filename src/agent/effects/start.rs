@@ -242,6 +242,12 @@ pub(super) fn go_on(
     process: Process,
 ) -> Running {
     let Regained { listener, output, console } = regained;
+    // It may have changed since.
+    if role == Role::Nobody
+        && let Err(failure) = world.metadata.show_to(&note.container)
+    {
+        log::warn!("op=show-metadata container={} error={:?}", note.container, failure.detail);
+    }
     let serving = api::serve_container(
         listener,
         note.container.clone(),
