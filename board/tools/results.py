@@ -15,18 +15,18 @@ class Results:
     """Rows by board and subject; a new one takes the place of the former."""
 
     def __init__(self, path):
-        self.path, self.rows = path, {}
-        if path.exists():
-            for line in path.read_text().splitlines():
-                cells = re.match(r"\| (qemu-\S+|rpi4) \| (.*?) \| (.*) \| (.*?) \|$", line)
-                if cells:
-                    self.rows[cells[1], cells[2]] = cells[3], cells[4]
+        self.path, self.new = path, {}
 
     def add(self, board, subject, outcome, seconds):
         """What became of it."""
-        self.rows[board, subject] = outcome.replace("|", "\\|").replace("\n", " "), seconds
+        self.new[board, subject] = outcome.replace("|", "\\|").replace("\n", " "), seconds
 
     def write(self):
-        """Writes the table."""
-        rows = (f"| {board} | {subject} | {outcome} | {seconds} |\n" for (board, subject), (outcome, seconds) in self.rows.items())
+        """Writes the table: what others have written meanwhile stays."""
+        was = {}
+        for line in self.path.read_text().splitlines() if self.path.exists() else []:
+            cells = re.match(r"\| (qemu-\S+|rpi4) \| (.*?) \| (.*) \| (.*?) \|$", line)
+            if cells:
+                was[cells[1], cells[2]] = cells[3], cells[4]
+        rows = (f"| {board} | {subject} | {outcome} | {seconds} |\n" for (board, subject), (outcome, seconds) in (was | self.new).items())
         self.path.write_text(HEAD + "".join(rows))
