@@ -18,7 +18,9 @@ pub(crate) fn shrink(out: &Path) -> io::Result<()> {
     // without a backtrace, whose names are stripped anyway. 240 KiB.
     if is("OPT_LEVEL", "z") {
         let script = out.join("no-unwind-tables.ld");
-        fs::write(&script, "SECTIONS { /DISCARD/ : { *(.eh_frame) } } INSERT AFTER .text;\n")?;
+        // musl's start files name their own, which are empty.
+        let tables = "*(EXCLUDE_FILE(*crtbegin*.o *crtend*.o) .eh_frame)";
+        fs::write(&script, format!("SECTIONS {{ /DISCARD/ : {{ {tables} }} }} INSERT AFTER .text;\n"))?;
         println!("cargo::rustc-link-arg-bins=-Wl,--no-eh-frame-hdr,-T,{}", script.display());
     }
     Ok(())

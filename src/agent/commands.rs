@@ -15,6 +15,8 @@ pub enum Command {
     Run(RunOptions),
     /// Show what Goalpost does, on a device in a temporary folder.
     Demo(DemoOptions),
+    /// Put a factory revision into a root that has none.
+    Factory(FactoryOptions),
     /// Print a text.
     Say(String),
 }
@@ -26,6 +28,15 @@ pub struct RunOptions {
     pub config: Option<PathBuf>,
     /// Settings that win over the file's, key and value.
     pub settings: Vec<(String, String)>,
+}
+
+/// Options of `goalpost factory`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FactoryOptions {
+    /// The root of a device that is being made.
+    pub root: PathBuf,
+    /// Holds `json` and `objects/`, as in a package.
+    pub folder: PathBuf,
 }
 
 /// Options of `goalpost demo`.
@@ -60,6 +71,7 @@ pub fn parse(
         match argument {
             Value(name) if name == "run" => return run(&mut parser, options),
             Value(name) if name == "demo" => return demo(&mut parser),
+            Value(name) if name == "factory" => return factory(&mut parser),
             Value(name) if name == "help" => return Ok(Command::Say(help())),
             Long("help") | Short('h') => return Ok(Command::Say(help())),
             Long("version") | Short('V') => return Ok(Command::Say(version())),
@@ -82,6 +94,22 @@ fn run(parser: &mut lexopt::Parser, mut options: RunOptions) -> Result<Command, 
         }
     }
     Ok(Command::Run(options))
+}
+
+fn factory(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let (mut root, mut folder) = (None, None);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("help") | Short('h') => return Ok(Command::Say(FACTORY_HELP.to_owned())),
+            Long("root") => root = Some(parser.value()?.into()),
+            Value(name) if folder.is_none() => folder = Some(name.into()),
+            Long(_) | Short(_) | Value(_) => return Err(argument.unexpected()),
+        }
+    }
+    match (root, folder) {
+        (Some(root), Some(folder)) => Ok(Command::Factory(FactoryOptions { root, folder })),
+        _ => Err("factory wants --root DIR and a FOLDER; see goalpost factory --help".into()),
+    }
 }
 
 fn demo(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
@@ -155,6 +183,7 @@ goalpost brings every container of a revision to its status goal, or puts the la
 
 Usage: goalpost run [OPTION]...    be the agent (the default where {DEFAULT_PATH} is there)
        goalpost demo [--keep]      show what it does, on a device in a temporary folder
+       goalpost factory            make the root of a device, for an image
        goalpost --help | --version
 
 Each command has its own --help. To talk to a running agent, use goalctl.
@@ -192,6 +221,15 @@ Examples:
         config::describe_keys()
     )
 }
+
+const FACTORY_HELP: &str = "\
+Usage: goalpost factory --root DIR FOLDER
+
+Make DIR the root of a device whose factory revision is in FOLDER: its file json is the state, its folder objects has each file
+that the state names, called by its sha256 (what a package holds, unpacked).
+
+  -h, --help    this text
+";
 
 const DEMO_HELP: &str = "\
 Usage: goalpost demo [--keep]
@@ -237,7 +275,7 @@ mod tests {
 
     #[test]
     fn every_command_has_a_help() {
-        for line in ["--help", "help", "run --help", "demo -h", "--version"] {
+        for line in ["--help", "help", "run --help", "demo -h", "factory -h", "--version"] {
             assert!(matches!(parsed(line, false), Ok(Command::Say(_))), "{line}");
         }
     }

@@ -17,6 +17,7 @@ use toml::de::{DeTable, DeValue};
 
 pub use self::keys::Secrecy;
 use self::keys::{KEYS, Key};
+use crate::boot;
 
 /// Read when `--config` names no other; it may be absent.
 pub const DEFAULT_PATH: &str = "/etc/goalpost.toml";
@@ -32,6 +33,8 @@ pub struct Config {
     pub goalctl: Option<PathBuf>,
     /// What the engine goes by.
     pub settings: Settings,
+    /// How the device is booted.
+    pub boot: boot::Options,
     /// What a decided reboot or power-off does.
     pub power: Power,
     /// What a container without `roles` may ask.
@@ -171,6 +174,7 @@ impl Default for Config {
             run_dir: PathBuf::from("/run/goalpost"),
             goalctl: None,
             settings: Settings::default(),
+            boot: boot::Options::default(),
             power: Power::Restart,
             default_role: Role::Mgmt,
             logs: LogLimits { file_bytes: 1 << 20, files: 2, rate: 256 << 10 },

@@ -27,7 +27,7 @@ use model::revision::Revision;
 use tokio::sync::mpsc;
 
 use crate::api::Backend;
-use crate::boot::selfexec::SelfExec;
+use crate::boot::Loader;
 use crate::config::Config;
 use crate::logs::Logs;
 use crate::metadata::Metadata;
@@ -59,7 +59,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<Store>,
     pub(crate) launcher: Launches,
     pub(crate) device: Device,
-    pub(crate) loader: SelfExec,
+    pub(crate) loader: Loader,
     pub(crate) record: Record,
     pub(crate) logs: Arc<Logs>,
     pub(crate) metadata: Arc<Metadata>,
@@ -116,6 +116,10 @@ impl Effects {
 
     pub(crate) fn config(&self) -> &Config {
         &self.world.config
+    }
+
+    pub(crate) fn loader(&self) -> &Loader {
+        &self.world.loader
     }
 
     /// At the end of an orderly stop: no control group stays behind.

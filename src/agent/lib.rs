@@ -11,6 +11,7 @@ pub mod demo;
 pub mod digest;
 mod effects;
 mod endpoint;
+pub mod factory;
 pub mod history;
 mod image;
 pub mod init;

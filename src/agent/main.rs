@@ -28,6 +28,11 @@ fn main() -> ExitCode {
     match commands::parse(std::env::args_os().skip(1), configured) {
         Ok(Command::Say(text)) => say(&text),
         Ok(Command::Run(options)) => run(&options, parent.as_ref()),
+        Ok(Command::Factory(options)) => finish(
+            agent::factory::make(&options.root, &options.folder)
+                .map(|()| 0)
+                .map_err(|failure| failure.detail.to_string()),
+        ),
         Ok(Command::Demo(options)) => finish(
             log_lines(LevelFilter::Error)
                 .and_then(|()| prepare())

@@ -3,6 +3,7 @@
 //! The power is the agent's own where it is the first process of all, or where whoever started it says so (`power = "own"`).
 
 use std::convert::Infallible;
+use std::ffi::CStr;
 
 use model::report::Failure;
 use nix::unistd::getpid;
@@ -49,18 +50,20 @@ impl Owner {
     }
 
     /// Carries it out; nothing of any container is left. Where the init does it, it returns once that has taken it on.
-    pub(crate) async fn carry_out(self, turn: Turn) -> Result<(), Failure> {
+    ///
+    /// `argument` is what the kernel is asked to reboot with, for the boot loader.
+    pub(crate) async fn carry_out(self, turn: Turn, argument: Option<&'static CStr>) -> Result<(), Failure> {
         match self {
-            Owner::Agent => at_once(turn).map(|never| match never {}),
+            Owner::Agent => at_once(turn, argument).map(|never| match never {}),
             Owner::Init => logind_turns(turn).await,
         }
     }
 }
 
 /// By the kernel: returns only if it refuses.
-pub(crate) fn at_once(turn: Turn) -> Result<Infallible, Failure> {
+pub(crate) fn at_once(turn: Turn, argument: Option<&CStr>) -> Result<Infallible, Failure> {
     let refused = match turn {
-        Turn::Reboot => host::power::reboot(),
+        Turn::Reboot => host::power::reboot(argument),
         Turn::Off => host::power::power_off(),
     };
     refused.map_err(|error| error.failure())

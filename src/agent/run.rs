@@ -211,14 +211,15 @@ impl Agent {
     async fn leave(&mut self, then: AfterShutdown) -> Option<Ended> {
         let folder = self.effects.journal_folder();
         mem::replace(&mut self.journal, Journal::open(folder)).close().await;
-        match leave::leave(then, self.effects.config()) {
+        match leave::leave(then, self.effects.config(), self.effects.loader()) {
             Ok(Left::Now(code)) => {
                 self.effects.remove_groups();
                 Some(Ended(code))
             }
             // Whoever asked for it hears that it is accepted; the loop goes on until the device's end is certain.
             Ok(Left::After(owner, turn)) => {
-                self.inputs.turning.begin(owner.carry_out(turn));
+                let argument = self.effects.loader().reboot_argument();
+                self.inputs.turning.begin(owner.carry_out(turn, argument));
                 None
             }
             Err(failure) => {

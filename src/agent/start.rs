@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::{Engine, Observed};
+use engine::{Engine, Observed, Settings};
 use host::HostError;
 use host::keeping::Kept;
 use model::boot::BootedAs;
@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::api::{self, Backend};
 use crate::ask;
-use crate::boot::selfexec::{BootError, SelfExec};
+use crate::boot::{BootError, Loader};
 use crate::config::{Config, ConfigError};
 use crate::effects::{self, Alive, Device, Effects, Launches, Revisions, World};
 use crate::endpoint::{self, EndpointError};
@@ -137,7 +137,7 @@ pub async fn start_with(config: Config, prepared: Prepared) -> Result<Agent, Sta
     make_private_folder(&config.run_dir.join(metadata::FOLDER))?;
     let store = Arc::new(Store::open_with(&config.root, config.defaults(), None).map_err(StartError::Store)?);
     let record = at("make", &config.run_dir.join("lives"), Record::open(&config.run_dir))?;
-    let loader = SelfExec::new(&config.root);
+    let loader = Loader::new(&config.boot, &config.root);
     let mounts = config.run_dir.join("mounts");
     make_folder(&mounts)?;
     // First, so that the launcher is in the control group that the agent has moved to.
@@ -217,7 +217,7 @@ struct See<'a> {
     config: &'a Config,
     store: &'a Store,
     record: &'a Record,
-    loader: &'a SelfExec,
+    loader: &'a Loader,
     device: &'a Device,
     is_worn_out: bool,
 }
@@ -249,7 +249,10 @@ impl See<'_> {
             booted,
             alive: alive.iter().map(|life| (life.key(), life.former())).collect(),
             next_generation,
-            settings: self.config.settings.clone(),
+            settings: Settings {
+                reboot_updates: self.loader.reboot_updates(),
+                ..self.config.settings.clone()
+            },
             notes,
         };
         Ok(Seen { durable, observed, alive, cut_off })

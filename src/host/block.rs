@@ -83,3 +83,14 @@ fn attached(control: &OwnedFd, image: BorrowedFd<'_>, path: &str) -> Result<(Own
 }
 
 const MOST_TRIES: usize = 64;
+
+/// Mounts a boot partition (FAT) where no name leads to it. It is unmounted when the last that was opened beneath it is closed.
+///
+/// # Errors
+/// It is not there, or holds no such file system.
+pub fn boot_partition(device: &std::path::Path) -> Result<OwnedFd, HostError> {
+    let source = device.display().to_string();
+    let attributes = [MountAttribute::NoSuid, MountAttribute::NoDevices, MountAttribute::NoExecution].into();
+    crate::detached::new("vfat", &[("source".to_owned(), source.clone())], &attributes)
+        .map_err(|error| HostError { subject: format!("{} of {source}", error.subject), ..error })
+}

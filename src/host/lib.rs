@@ -32,5 +32,6 @@ mod system_calls;
 mod tree;
 mod wire;
 
+pub use block::boot_partition;
 pub use error::HostError;
 pub use spawn::{Launcher, Pending, Spawned, Start, Working};

@@ -1,17 +1,22 @@
 //! The device's power, where the agent owns it.
 
 use std::convert::Infallible;
+use std::ffi::CStr;
 
 use nix::sys::reboot::{RebootMode, reboot as kernel_reboot};
 
 use crate::error::HostError;
 
-/// Writes everything to the disks, then starts the device over. Returns only if the kernel refuses.
+/// Writes everything to the disks, then starts the device over, asked with `argument` if its boot loader wants one. Returns only
+/// if the kernel refuses.
 ///
 /// # Errors
 /// Not permitted.
-pub fn reboot() -> Result<Infallible, HostError> {
+pub fn reboot(argument: Option<&CStr>) -> Result<Infallible, HostError> {
     nix::unistd::sync();
+    if let Some(argument) = argument {
+        return crate::sys::reboot_with(argument).map_err(HostError::at("reboot", "the device"));
+    }
     kernel_reboot(RebootMode::RB_AUTOBOOT).map_err(HostError::at("reboot", "the device"))
 }
 

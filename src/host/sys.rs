@@ -1,5 +1,7 @@
 //! The system calls that no crate wraps.
 
+use std::convert::Infallible;
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -194,13 +196,29 @@ pub(crate) fn loopback_up() -> Result<(), Errno> {
     // SAFETY: ifreq is plain bytes, for which all zeros is a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = from.cast_signed();
+        // Signed on some machines, unsigned on others.
+        *to = libc::c_char::from_ne_bytes([*from]);
     }
     request.ifr_ifru.ifru_flags =
         i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).map_err(|_| Errno::EINVAL)?;
     // SAFETY: SIOCSIFFLAGS reads an ifreq with a terminated name; `request` is one.
-    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })
+    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) })
         .map(drop)
+}
+
+/// Starts the device over, with a word for its boot loader.
+pub(crate) fn reboot_with(argument: &CStr) -> Result<Infallible, Errno> {
+    // SAFETY: LINUX_REBOOT_CMD_RESTART2 reads a terminated text, which `argument` is, before it does anything.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_reboot,
+            libc::LINUX_REBOOT_MAGIC1,
+            libc::LINUX_REBOOT_MAGIC2,
+            libc::LINUX_REBOOT_CMD_RESTART2,
+            argument.as_ptr(),
+        )
+    };
+    Err(Errno::result(done).err().unwrap_or(Errno::UnknownErrno))
 }
 
 /// Sends a signal to a process that is held by descriptor.

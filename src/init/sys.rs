@@ -45,7 +45,9 @@ pub(crate) enum Heard {
 pub(crate) fn program(arguments: *const *const c_char, otherwise: &'static CStr) -> Program {
     // SAFETY: the C library hands `main` a vector that ends with a null; what is read lies before or at it.
     let named = unsafe {
-        !(*arguments).is_null() && !(*arguments.add(1)).is_null() && **arguments.add(1) == b'/'.cast_signed()
+        !(*arguments).is_null()
+            && !(*arguments.add(1)).is_null()
+            && **arguments.add(1) == c_char::from_ne_bytes(*b"/")
     };
     if named {
         // SAFETY: as above, the vector has a second element.

@@ -10,6 +10,8 @@ use model::boot::{BootVars, BootedAs};
 use model::ids::RevisionId;
 use serde::{Deserialize, Serialize};
 
+use super::BootError;
+
 /// The stand-in, by its folder.
 #[derive(Debug, Clone)]
 pub struct SelfExec {
@@ -22,27 +24,6 @@ struct Stored {
     committed: RevisionId,
     candidate: Option<RevisionId>,
     tried: bool,
-}
-
-/// Why the variables could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum BootError {
-    /// A file operation failed.
-    #[error("{op} {}: {source}", path.display())]
-    File {
-        /// What was tried.
-        op: &'static str,
-        /// On which path.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// What was written is not what was read back.
-    #[error("read back {}: it is not what was written", path.display())]
-    Different {
-        /// Which file.
-        path: PathBuf,
-    },
 }
 
 impl SelfExec {

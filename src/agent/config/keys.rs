@@ -10,6 +10,7 @@ use std::time::Duration;
 use model::recovery::Role;
 
 use super::{Config, Power};
+use crate::boot;
 use crate::init::Interface;
 
 /// One setting.
@@ -46,6 +47,8 @@ enum Kind {
     Text(At<String>, usize),
     Interface(At<Option<Interface>>),
     Role(At<Role>),
+    Loader(At<boot::Kind>),
+    Place(At<boot::Place>),
 }
 
 type At<T> = fn(&mut Config) -> &mut T;
@@ -58,6 +61,13 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 const POWERS: [(&str, Power); 2] = [("own", Power::Own), ("restart", Power::Restart)];
+const LOADERS: [(&str, boot::Kind); 5] = [
+    ("self", boot::Kind::SelfExec),
+    ("tryboot", boot::Kind::Tryboot),
+    ("uboot", boot::Kind::UBoot),
+    ("grub", boot::Kind::Grub),
+    ("none", boot::Kind::None),
+];
 const ROLES: [(&str, Role); 2] = [("mgmt", Role::Mgmt), ("nobody", Role::Nobody)];
 
 const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
@@ -118,6 +128,22 @@ pub(super) static KEYS: &[Key] = &[
         "power",
         Kind::Power(|config| &mut config.power),
         "Whether reboots are the machine's (own) or the agent starts over (restart).",
+    ),
+    key(
+        "boot.loader",
+        Kind::Loader(|config| &mut config.boot.kind),
+        "What tries a revision once that needs a reboot.",
+    ),
+    key(
+        "boot.first",
+        Kind::Place(|config| &mut config.boot.slots[0]),
+        "A partition of the disk that root is on, or a folder, with a kernel.",
+    ),
+    key("boot.second", Kind::Place(|config| &mut config.boot.slots[1]), "The other one."),
+    key(
+        "boot.variables",
+        Kind::Place(|config| &mut config.boot.variables),
+        "That with autoboot.txt or grubenv, or the path of U-Boot's fw_env.config.",
     ),
     key(
         "roles.default",
@@ -202,6 +228,8 @@ impl Key {
             Kind::AddressOrNone(at) => *at(config) = or_none(text, address).ok_or_else(allowed)?,
             Kind::Power(at) => *at(config) = word(text, &POWERS).ok_or_else(allowed)?,
             Kind::Role(at) => *at(config) = word(text, &ROLES).ok_or_else(allowed)?,
+            Kind::Loader(at) => *at(config) = word(text, &LOADERS).ok_or_else(allowed)?,
+            Kind::Place(at) => *at(config) = place(text).ok_or_else(allowed)?,
             Kind::Text(at, most) => {
                 *at(config) = Some(text).filter(|text| text.len() <= *most).ok_or_else(allowed)?.to_owned();
             }
@@ -233,6 +261,11 @@ impl Key {
             Kind::AddressOrNone(at) => at(config).map_or_else(String::new, |address| address.to_string()),
             Kind::Power(at) => show_word(at(config), &POWERS),
             Kind::Role(at) => show_word(at(config), &ROLES),
+            Kind::Loader(at) => show_word(at(config), &LOADERS),
+            Kind::Place(at) => match at(config) {
+                boot::Place::Partition(number) => number.to_string(),
+                boot::Place::Path(path) => path.display().to_string(),
+            },
             Kind::Text(at, _) => at(config).clone(),
             Kind::Interface(at) => at(config).as_ref().map_or_else(String::new, Interface::to_string),
         }
@@ -261,6 +294,8 @@ impl Key {
             }
             Kind::Power(_) => words(&POWERS.map(|(word, _)| word)),
             Kind::Role(_) => words(&ROLES.map(|(word, _)| word)),
+            Kind::Loader(_) => words(&LOADERS.map(|(word, _)| word)),
+            Kind::Place(_) => "a partition from 1 to 9, or an absolute path".to_owned(),
             Kind::Text(_, most) => format!("at most {most} bytes of text"),
             Kind::Interface(_) => {
                 "NAME ADDRESS/PREFIX [GATEWAY], such as eth0 10.0.2.15/24 10.0.2.2, or empty".to_owned()
@@ -283,6 +318,13 @@ fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Option<T> {
 
 fn show_word<T: PartialEq>(value: &T, words: &[(&str, T)]) -> String {
     words.iter().find(|(_, known)| known == value).map_or_else(String::new, |(word, _)| (*word).to_owned())
+}
+
+fn place(text: &str) -> Option<boot::Place> {
+    match text.parse() {
+        Ok(number @ 1..=9) => Some(boot::Place::Partition(number)),
+        Ok(_) | Err(_) => path(text).map(boot::Place::Path),
+    }
 }
 
 fn path(text: &str) -> Option<PathBuf> {

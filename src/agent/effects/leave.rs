@@ -8,6 +8,7 @@ use model::report::{Failure, FailureKind};
 use model::request::AfterShutdown;
 use nix::unistd::execve;
 
+use crate::boot::Loader;
 use crate::config::{Config, Pid1};
 use crate::init;
 use crate::power::{self, Owner, Turn};
@@ -22,13 +23,13 @@ pub(crate) enum Left {
 }
 
 /// Carries it out. What starts over or is carried out by the kernel does not return.
-pub(crate) fn leave(then: AfterShutdown, config: &Config) -> Result<Left, Failure> {
+pub(crate) fn leave(then: AfterShutdown, config: &Config, loader: &Loader) -> Result<Left, Failure> {
     let owner = Owner::of(config);
     let ours = config.pid_1 == Pid1::Ours;
     let never = match (then, owner) {
         (AfterShutdown::End, _) => return Ok(Left::Now(0)),
         (AfterShutdown::Reboot, _) | (AfterShutdown::Restart, Owner::Agent) if ours => {
-            init::leave_argument(None).map_err(|error| error.failure())?;
+            init::leave_argument(loader.reboot_argument()).map_err(|error| error.failure())?;
             return Ok(Left::Now(init::RESTART));
         }
         (AfterShutdown::PowerOff, _) if ours => return Ok(Left::Now(init::POWER_OFF)),
@@ -38,7 +39,7 @@ pub(crate) fn leave(then: AfterShutdown, config: &Config) -> Result<Left, Failur
             forget_boot(config);
             start_over(&config.start_over_as)
         }
-        (AfterShutdown::Restart, Owner::Agent) => power::at_once(Turn::Reboot),
+        (AfterShutdown::Restart, Owner::Agent) => power::at_once(Turn::Reboot, loader.reboot_argument()),
     };
     never.map(|never| match never {})
 }
