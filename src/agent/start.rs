@@ -207,7 +207,7 @@ impl See<'_> {
     fn see(mut self) -> Result<Seen, StartError> {
         let mut notes = std::mem::take(&mut self.notes);
         let durable = self.durable(&mut notes);
-        let booted = self.loader.boot(&durable.committed)?;
+        let booted = self.store.essential(BootError::is_full, || self.loader.boot(&durable.committed))?;
         let lives = at("read", &self.config.run_dir.join("lives"), self.record.read())?;
         let next_generation = lives.last().map_or(Generation(1), |life| life.generation.next());
         let begun = lives.iter().filter(|life| life.stage == Stage::Starting);

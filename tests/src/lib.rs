@@ -24,6 +24,7 @@ pub mod disk;
 pub mod effect;
 pub mod examples;
 pub mod explore;
+pub mod ext4;
 pub mod inputs;
 pub mod journal;
 pub mod live;

@@ -32,7 +32,7 @@ use model::ids::{ContainerName, Generation};
 use model::recovery::Role;
 use model::report::{DeviceReport, Failure, FailureKind};
 use tokio::net::UnixListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::ask::Asker;
 use crate::config::Setting;
@@ -54,6 +54,8 @@ pub struct Backend {
     metadata: Arc<Metadata>,
     settings: settings::Pages,
     rendered: Rendered,
+    /// Taken by an upload while it writes.
+    writing: Arc<Semaphore>,
 }
 
 impl Backend {
@@ -77,6 +79,7 @@ impl Backend {
             metadata,
             settings: settings::Pages::of(settings),
             rendered: Rendered::default(),
+            writing: Arc::new(Semaphore::new(objects::WRITING)),
         })
     }
 

@@ -6,9 +6,13 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use host::file::errno_of;
 use model::boot::{BootVars, BootedAs};
 use model::ids::RevisionId;
+use model::report::FailureKind;
 use serde::{Deserialize, Serialize};
+
+use crate::store::kind_of;
 
 /// The stand-in, by its folder.
 #[derive(Debug, Clone)]
@@ -43,6 +47,13 @@ pub enum BootError {
         /// Which file.
         path: PathBuf,
     },
+}
+
+impl BootError {
+    /// Whether there was no room.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, BootError::File { source, .. } if kind_of(errno_of(source)) == FailureKind::NoSpace)
+    }
 }
 
 impl SelfExec {

@@ -10,6 +10,7 @@ mod device;
 mod revision;
 
 mod crashes;
+mod full_disk;
 mod hostile;
 mod metadata;
 mod updates;
