@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tests::bench::{peers, wait};
+use tests::ext4::Ext4;
 use tests::live::{Agent, Device, Programs, State};
 
 /// A quantity, with what it should be at most, and the ceiling beyond which the build fails: what was reached is kept.
@@ -83,7 +84,9 @@ fn running(programs: &Programs) -> Vec<Budget> {
         let state = (0..count).fold(State::new(), |state, number| {
             state.container(&format!("c{number}"), &image, "/probe stay", &json!({"group": "app"}))
         });
-        let device = Device::new(&state);
+        let device = Device::empty();
+        let disk = Ext4::mounted(&folder.path().join("disk"), 64, &device.root());
+        device.lay_down(&state);
         let agent = device.start(programs);
         let mut events = agent.events(0);
         for _ in 0..count {
@@ -102,10 +105,57 @@ fn running(programs: &Programs) -> Vec<Budget> {
         ));
         budgets.push(Budget::nearing(format!("Pss with {count} containers"), whole, 4096, 5800, "KiB"));
         if count == 32 {
-            budgets.extend(idle(&agent));
+            budgets.extend(idle(&agent, &disk));
         }
     }
+    budgets.extend(wear(programs, &image));
     budgets
+}
+
+/// What one boot and one update make the disk's device write, journal and file system with it. The goals are what was measured
+/// and half as much again: more than that would be a new write, not the weather.
+fn wear(programs: &Programs, image: &[u8]) -> Vec<Budget> {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let changed = |version: u32| {
+        let container =
+            |state: State, name| state.container(name, image, "/probe stay", &json!({"group": "app"}));
+        let state = ["one", "other", "web"].into_iter().fold(State::new(), container);
+        state.inline("_config/web/etc/version.json", json!(version))
+    };
+    let device = Device::empty().with("GOALPOST_COMMIT_DELAY", "200ms");
+    let disk = Ext4::mounted(&folder.path().join("disk"), 64, &device.root());
+    device.lay_down(&changed(0));
+    let boot = || {
+        let agent = device.start(programs);
+        agent.events(0).until_goals_met(&["one", "other", "web"]);
+        settle(&agent);
+        agent
+    };
+    let first = boot();
+    assert!(first.stop().success(), "{}", device.agent_log());
+    let before = disk.bytes_written();
+    let agent = boot();
+    let booted = disk.bytes_written();
+    for version in 1..=4 {
+        let name = format!("locals/{version}");
+        assert_eq!(agent.post(&name, &changed(version)).code, 200, "{}", device.agent_log());
+        let mut events = agent.events(0);
+        assert_eq!(agent.run(&name).code, 200, "{}", device.agent_log());
+        let end = events.until_update(&name, &["DONE", "ERROR", "WONTGO", "UPDATED"]);
+        assert_eq!(end["progress"]["status"], "DONE", "{}", device.agent_log());
+    }
+    settle(&agent);
+    let updated = disk.bytes_written();
+    assert!(agent.stop().success(), "{}", device.agent_log());
+    vec![
+        Budget::met("written to the device by a boot, 3 containers", (booted - before) / 1024, 384, "KiB"),
+        Budget::met(
+            "written by an update of 1 of them, no new image",
+            (updated - booted) / 4 / 1024,
+            768,
+            "KiB",
+        ),
+    ]
 }
 
 struct Memory {
@@ -134,14 +184,17 @@ fn settle(agent: &Agent) {
     println!("the agent did not come to rest in two minutes");
 }
 
-fn idle(agent: &Agent) -> Vec<Budget> {
+fn idle(agent: &Agent, disk: &Ext4) -> Vec<Budget> {
+    let disk_before = disk.bytes_written();
     let before = activity(agent.pid());
     wait(Duration::from_secs(60));
     let after = activity(agent.pid());
+    let to_the_device = disk.bytes_written() - disk_before;
     let (switches, written) = (after.switches - before.switches, after.written - before.written);
     vec![
         Budget::met("context switches in 60 idle seconds, 32 containers", switches, 0, ""),
         Budget::met("bytes written in 60 idle seconds, 32 containers", written, 0, "bytes"),
+        Budget::met("the same, as the block device counts them", to_the_device, 0, "bytes"),
     ]
 }
 

@@ -19,6 +19,7 @@
 
 pub mod bench;
 pub mod choice;
+pub mod cuts;
 pub mod device;
 pub mod disk;
 pub mod effect;
