@@ -5,9 +5,11 @@ mod keys;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::{self, Display};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::init;
 use engine::Settings;
 use model::recovery::Role;
 use model::revision::Defaults;
@@ -40,6 +42,14 @@ pub struct Config {
     pub gc_age: Duration,
     /// Group id that may use the host socket, beside its owner.
     pub socket_group: Option<u32>,
+    /// What is done to the device itself, where PID 1 is ours.
+    pub init: init::Options,
+    /// Whose PID 1 is.
+    pub pid_1: Pid1,
+    /// Where `pvr` and `goalctl --host` are answered; nowhere if not given.
+    pub device_listen: Option<SocketAddr>,
+    /// A file with the token that they must know.
+    pub device_token: Option<PathBuf>,
     /// The command line that starts this agent over: the program's name first.
     pub start_over_as: Vec<OsString>,
     /// Where the settings came from that are not as they are by default.
@@ -53,6 +63,15 @@ pub enum Power {
     Own,
     /// The agent's life starts over; a power-off ends the agent.
     Restart,
+}
+
+/// Whose PID 1 is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pid1 {
+    /// It is goalpost-init, our parent, which learns from our exit code what becomes of the device.
+    Ours,
+    /// Another.
+    Foreign,
 }
 
 /// How much of a container's output is kept.
@@ -157,6 +176,10 @@ impl Default for Config {
             logs: LogLimits { file_bytes: 1 << 20, files: 2, rate: 256 << 10 },
             gc_age: Duration::from_secs(7 * 24 * 3600),
             socket_group: None,
+            init: init::Options::default(),
+            pid_1: Pid1::Foreign,
+            device_listen: None,
+            device_token: None,
             start_over_as: Vec::new(),
             places: BTreeMap::new(),
         }
@@ -172,6 +195,16 @@ impl Config {
     /// What parsing a state goes by.
     pub fn defaults(&self) -> Defaults {
         Defaults { role_when_absent: self.default_role }
+    }
+
+    /// What is usual where PID 1 is ours.
+    pub fn of_device() -> Config {
+        Config {
+            root: PathBuf::from(init::STORAGE),
+            power: Power::Own,
+            pid_1: Pid1::Ours,
+            ..Config::default()
+        }
     }
 
     /// Every setting, in the order of the table.
@@ -197,7 +230,20 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
         arguments: &[(String, String)],
     ) -> Result<Config, ConfigError> {
-        let mut config = Config::default();
+        Config::load_over(Config::default(), file, environment, arguments)
+    }
+
+    /// Likewise, with other defaults.
+    ///
+    /// # Errors
+    /// The first thing that cannot be read or understood.
+    pub fn load_over(
+        defaults: Config,
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        arguments: &[(String, String)],
+    ) -> Result<Config, ConfigError> {
+        let mut config = defaults;
         if let Some((path, text)) = read(file)? {
             config.take_file(&path, &text)?;
         }
@@ -293,8 +339,8 @@ fn find(name: &str, place: impl Fn() -> Place) -> Result<&'static Key, ConfigErr
 
 /// Of every environment variable that is a setting.
 const PREFIX: &str = "GOALPOST_";
-/// Variables with that beginning that are none: how much is logged, and where goalctl asks.
-const NOT_SETTINGS: [&str; 2] = ["LOG", "SOCKET"];
+/// Variables with that beginning that are none: how much is logged, where goalctl asks, what PID 1 tells.
+const NOT_SETTINGS: [&str; 5] = ["LOG", "SOCKET", "INIT", "DEATHS", "WATCHDOG"];
 
 /// `roles.default` is `GOALPOST_ROLES_DEFAULT`.
 fn variable(key: &str) -> String {
@@ -416,6 +462,21 @@ mod tests {
             load("", &[("GOALPOST_POWER", "mine")], &[]).unwrap_err(),
             "understand environment variable GOALPOST_POWER: key \"power\" is \"mine\", but must be own or restart"
         );
+    }
+
+    #[test]
+    fn the_device_endpoint_is_on_loopback_unless_an_address_says_otherwise() {
+        let listen = |text: &str| {
+            load("", &[("GOALPOST_DEVICE_LISTEN", text)], &[]).map(|config| config.device_listen)
+        };
+        assert_eq!(load("", &[], &[]).unwrap().device_listen, None);
+        for (text, address) in
+            [("12368", "127.0.0.1:12368"), ("0.0.0.0:80", "0.0.0.0:80"), ("[::1]:1", "[::1]:1")]
+        {
+            assert_eq!(listen(text).unwrap(), Some(address.parse().unwrap()), "{text}");
+        }
+        assert_eq!(listen("").unwrap(), None);
+        assert!(listen("device.lan").unwrap_err().ends_with("a port alone, or empty"));
     }
 
     #[test]

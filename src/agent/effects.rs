@@ -6,9 +6,11 @@ mod launches;
 pub(crate) mod leave;
 mod life;
 mod mount;
+mod output;
 mod place;
 mod start;
 mod steps;
+mod stops;
 mod turns;
 mod unpack;
 
@@ -33,9 +35,10 @@ use crate::record::Record;
 use crate::store::Store;
 
 pub(crate) use self::launches::Launches;
-pub(crate) use self::life::Alive;
+pub(crate) use self::life::{Alive, find};
 use self::mount::Mounts;
 pub(crate) use self::place::Device;
+use self::stops::Stopper;
 use self::turns::{Place, Turns};
 
 /// Begins actions. Owned by the loop, so that what it remembers needs no lock.
@@ -43,7 +46,7 @@ use self::turns::{Place, Turns};
 pub(crate) struct Effects {
     world: Arc<World>,
     events: mpsc::Sender<Event>,
-    lives: BTreeMap<(ContainerName, Generation), mpsc::Sender<StopHow>>,
+    lives: BTreeMap<(ContainerName, Generation), Stopper>,
     mounts: Mounts,
     turns: Turns<ContainerName>,
     documents: Turns<RevisionId>,
@@ -139,8 +142,8 @@ impl Effects {
     /// Watches the lives that a former agent left.
     pub(crate) fn adopt(&mut self, alive: Vec<Alive>) {
         for life in alive {
-            let (stop, stops) = mpsc::channel(life::STOPS);
-            self.lives.insert((life.note.container.clone(), life.note.generation), stop);
+            let (stop, stops) = stops::pair();
+            self.lives.insert(life.key(), stop);
             tokio::spawn(life::watch_adopted(Arc::clone(&self.world), self.events.clone(), life, stops));
         }
     }
@@ -152,6 +155,7 @@ impl Effects {
             Action::Unmount { container, generation } => self.unmount(container, generation),
             Action::Start { container, revision, generation } => self.start(container, revision, generation),
             Action::Stop { container, generation, how } => self.stop(container, generation, how),
+            Action::NoteReady { container, generation } => self.note_ready(&container, generation),
             Action::Verify { revision } => self.blocking(move |world| steps::verify(world, revision)),
             Action::SetBoot { vars, asked } => self.blocking(move |world| boot::set(world, &vars, asked)),
             Action::WriteProgress { revision, progress, asked } => {
@@ -161,6 +165,7 @@ impl Effects {
                 });
             }
             Action::Collect { keep } => self.blocking(move |world| steps::collect(world, keep)),
+            Action::MakeFactory { from } => self.blocking(move |world| steps::make_factory(world, &from)),
             Action::Install { .. } | Action::Reply { .. } | Action::Leave(_) => {
                 log::error!("op=begin error=\"this action is the loop's own\"");
             }
@@ -210,7 +215,7 @@ impl Effects {
         tokio::spawn(async move {
             let turn = place.turn().await;
             let outcome = match plan {
-                Some(plan) => mount::take_away(&world, &plan).await,
+                Some(plan) => mount::take_away(&world, plan).await,
                 None => Ok(()),
             };
             drop(turn);
@@ -219,18 +224,25 @@ impl Effects {
     }
 
     fn start(&mut self, container: ContainerName, revision: RevisionId, generation: Generation) {
-        let (stop, stops) = mpsc::channel(life::STOPS);
+        let (stop, stops) = stops::pair();
         self.lives.retain(|_, stop| !stop.is_closed());
         self.lives.insert((container.clone(), generation), stop);
-        let order = start::Order { container, revision, generation };
+        let mounted_of = self.mounts.revision(&container).unwrap_or(&revision).clone();
+        let order = start::Order { container, revision, generation, mounted_of };
         tokio::spawn(life::live(Arc::clone(&self.world), self.events.clone(), order, stops));
+    }
+
+    /// A note that cannot be written costs the next agent some certainty, not this container its life.
+    fn note_ready(&self, container: &ContainerName, generation: Generation) {
+        if let Err(error) = self.world.record.write_ready(container, generation) {
+            log::warn!("op=note-ready container={container} error={error:?}");
+        }
     }
 
     /// A life that is not there any more needs no stop: its exit is on its way.
     fn stop(&mut self, container: ContainerName, generation: Generation, how: StopHow) {
-        if let Some(stop) = self.lives.get(&(container, generation)) {
-            // Full: a stop is waiting to be carried out already, and asking twice is asking once.
-            let _ = stop.try_send(how);
+        if let Some(life) = self.lives.get(&(container, generation)) {
+            life.stop(how);
         }
     }
 

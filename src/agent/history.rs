@@ -17,7 +17,7 @@ use crate::words;
 /// Happenings kept at most.
 const MOST: usize = 1024;
 /// Bytes kept at most: a walk of 100 containers is 600 happenings of 150 to 200 bytes.
-const MOST_BYTES: usize = 160 * 1024;
+const MOST_BYTES: usize = 120 * 1024;
 /// Bytes that one read returns at most (at least one happening).
 const PER_READ: usize = 16 * 1024;
 
@@ -98,7 +98,8 @@ impl Ring {
         let rendered = render(self.next, now, happening);
         self.next += 1;
         self.bytes += rendered.len();
-        self.happened.push_back(Bytes::from(rendered));
+        // Exactly as long as it is: what was reserved beyond that would stay as long as the happening.
+        self.happened.push_back(Bytes::from(rendered.into_boxed_str().into_boxed_bytes()));
         while self.happened.len() > MOST || self.bytes > MOST_BYTES {
             let Some(oldest) = self.happened.pop_front() else { return };
             self.bytes -= oldest.len();

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -63,6 +63,19 @@ impl Saved {
     }
 }
 
+impl Entry<'_> {
+    /// The step as named fields.
+    pub fn told(&self) -> Value {
+        json!({
+            "t": self.now.as_micros(),
+            "event": words::event(self.event),
+            "save": self.save.as_str(),
+            "happenings": self.happenings.iter().map(words::happening).collect::<Vec<_>>(),
+            "actions": self.actions.iter().map(words::action).collect::<Vec<_>>(),
+        })
+    }
+}
+
 impl Journal {
     /// Writes to `folder/current.jsonl`, and `folder/former.jsonl`.
     pub fn open(folder: PathBuf) -> Journal {
@@ -70,15 +83,8 @@ impl Journal {
         Journal { lines, lost: 0, writer: tokio::spawn(write_all(folder, queue)) }
     }
 
-    /// Adds a step.
-    pub fn add(&mut self, entry: &Entry<'_>) {
-        let line = json!({
-            "t": entry.now.as_micros(),
-            "event": words::event(entry.event),
-            "save": entry.save.as_str(),
-            "happenings": entry.happenings.iter().map(words::happening).collect::<Vec<_>>(),
-            "actions": entry.actions.iter().map(words::action).collect::<Vec<_>>(),
-        });
+    /// Adds a step, as [`Entry::told`].
+    pub fn add(&mut self, line: &Value) {
         if self.lines.try_send(format!("{line}\n")).is_err() {
             self.lost += 1;
             if self.lost.is_power_of_two() {
@@ -143,7 +149,7 @@ mod tests {
                 happenings: &[],
                 actions: &[],
             };
-            journal.add(&entry);
+            journal.add(&entry.told());
             journal.close().await;
         });
         let current = folder.path().join("current.jsonl");

@@ -5,21 +5,25 @@
 //!                     stamps, drops a flood                       rotates, drops when        console.log.1 …
 //!                                                                 the disk is full                  │
 //!                     wakes the capture ◄───────────── LogReader (one per follower) ◄───────────────┘
+//! container ──pv-ctrl-log, /dev/log──► sockets (read when ready) ──same channel──► same writer, same files
 //! ```
 //!
 //! A container never waits for the disk, nor does the loop: what the writer cannot take is dropped, counted, and said in a
 //! line. The pipe is the only buffer that a quiet container has.
 
 mod capture;
+mod frames;
 mod lines;
+mod message;
 mod reader;
+mod sockets;
 mod stamp;
 mod writer;
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use model::ids::{ContainerName, RevisionId};
@@ -28,10 +32,12 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 pub use self::reader::{LogReader, Reading, What};
+pub use self::sockets::{Listening, LogSockets};
 pub use self::stamp::{stamp, unstamp};
 pub use crate::config::LogLimits;
 
-use self::writer::{Files, Message};
+use self::sockets::Ears;
+use self::writer::{Files, Message, Shape};
 use crate::store::Store;
 
 /// Chunks that may wait for the writer, of all containers together.
@@ -46,7 +52,11 @@ pub struct Logs {
     limits: LogLimits,
     sources: Mutex<HashMap<ContainerName, Arc<Source>>>,
     buffer: Mutex<Box<[u8]>>,
+    /// None before the first container's sockets.
+    ears: Mutex<Option<Arc<Ears>>>,
     to_writer: SyncSender<Message>,
+    /// Changes whenever something was written, of whatever container: followers are few, containers many.
+    written: Arc<watch::Sender<u64>>,
 }
 
 /// A container's output, over all its lives.
@@ -55,8 +65,8 @@ struct Source {
     followers: AtomicUsize,
     /// A follower came, who wants at once what lies in the pipe.
     wanted: Notify,
-    /// How far the files got.
-    written: watch::Sender<Position>,
+    /// How far the files got. Locked for a moment only, while the files are for as long as a disk takes.
+    written: Mutex<Position>,
     files: Mutex<Files>,
 }
 
@@ -74,12 +84,22 @@ impl Logs {
     pub fn new(store: Arc<Store>, limits: LogLimits) -> std::io::Result<Arc<Logs>> {
         let (to_writer, messages) = std::sync::mpsc::sync_channel(WAITING);
         let folder = store.folder().clone();
+        let written = Arc::new(watch::Sender::new(0));
+        let told = Arc::clone(&written);
         std::thread::Builder::new()
             .name("logs".into())
             .stack_size(128 * 1024)
-            .spawn(move || writer::run(&folder, limits, &messages))?;
+            .spawn(move || writer::run(&folder, limits, &messages, &told))?;
         let buffer = Mutex::new(vec![0; CHUNK].into());
-        Ok(Arc::new(Logs { store, limits, sources: Mutex::default(), buffer, to_writer }))
+        Ok(Arc::new(Logs {
+            store,
+            limits,
+            sources: Mutex::default(),
+            buffer,
+            ears: Mutex::default(),
+            to_writer,
+            written,
+        }))
     }
 
     /// Captures what comes out of `output` (the read end of a pipe, or a terminal's master) until all its writers are gone.
@@ -94,6 +114,44 @@ impl Logs {
         let folder = format!("logs/{revision}/{container}").into();
         let capture = capture::Capture::new(Arc::clone(self), source, folder, output)?;
         Ok(tokio::spawn(capture.run()))
+    }
+
+    /// Reads what one life of a container says over its log sockets, until what is returned is dropped; what was said before
+    /// that is still read.
+    pub fn listen(
+        self: &Arc<Self>,
+        revision: &RevisionId,
+        container: &ContainerName,
+        sockets: LogSockets,
+    ) -> std::io::Result<Listening> {
+        let source = self.source(container);
+        let folder = format!("logs/{revision}/{container}").into();
+        self.ears()?.listen(Arc::clone(self), source, folder, sockets)
+    }
+
+    fn ears(&self) -> std::io::Result<Arc<Ears>> {
+        let mut ears = self.ears.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ears) = &*ears {
+            return Ok(Arc::clone(ears));
+        }
+        Ok(Arc::clone(ears.insert(Ears::open()?)))
+    }
+
+    /// Gives bytes to the writer, which is not waited for; returns how many it could not take.
+    fn pass(&self, source: &Arc<Source>, folder: &Arc<str>, shape: Shape, bytes: Vec<u8>) -> usize {
+        if bytes.is_empty() {
+            return 0;
+        }
+        let message = Message::Write { source: Arc::clone(source), folder: Arc::clone(folder), shape, bytes };
+        match self.to_writer.try_send(message) {
+            Err(TrySendError::Full(Message::Write { bytes, .. })) => bytes.len(),
+            Ok(()) | Err(_) => 0,
+        }
+    }
+
+    /// Nothing more comes for now. A writer that has fallen behind keeps one file open a little longer.
+    fn close(&self, source: &Arc<Source>) {
+        let _ = self.to_writer.try_send(Message::Close { source: Arc::clone(source) });
     }
 
     /// Reads what a container said; `revision` is where to look if nothing was captured since the agent started.
@@ -111,7 +169,8 @@ impl Logs {
             (None, Reading::Follow) => self.source(container),
             (None, Reading::Stored) => Arc::new(Source::new()),
         };
-        reader::open(self.store.folder().clone(), source, fallback, reading, self.limits).await
+        let written = self.written.subscribe();
+        reader::open(self.store.folder().clone(), source, written, fallback, reading, self.limits).await
     }
 
     /// Waits until all that was captured so far is in its files.
@@ -136,9 +195,14 @@ impl Source {
         Source {
             followers: AtomicUsize::new(0),
             wanted: Notify::new(),
-            written: watch::Sender::new(Position::default()),
+            written: Mutex::default(),
             files: Mutex::default(),
         }
+    }
+
+    /// How far the files got.
+    fn written(&self) -> Position {
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_followed(&self) -> bool {

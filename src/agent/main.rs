@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use agent::commands::{self, Command, RunOptions};
 use agent::config::{Config, DEFAULT_PATH};
+use agent::init::{self, Parent, Prepared};
 use agent::{demo, start};
 use log::LevelFilter;
 
@@ -21,42 +22,59 @@ const THREAD_STACK: usize = 256 * 1024;
 
 fn main() -> ExitCode {
     host::child::run_if_child();
-    let configured = Path::new(DEFAULT_PATH).exists();
+    let parent = Parent::find(|name| std::env::var(name).ok());
+    let is_first = std::process::id() == 1;
+    let configured = is_first || parent.is_some() || Path::new(DEFAULT_PATH).exists();
     match commands::parse(std::env::args_os().skip(1), configured) {
         Ok(Command::Say(text)) => say(&text),
-        Ok(Command::Run(options)) => run(&options),
+        Ok(Command::Run(options)) => run(&options, parent.as_ref()),
         Ok(Command::Demo(options)) => finish(
-            prepare(LevelFilter::Error)
-                .and_then(|runtime| runtime.block_on(demo::demo(options)).map_err(|error| error.to_string())),
+            log_lines(LevelFilter::Error)
+                .and_then(|()| prepare())
+                .and_then(|runtime| runtime.block_on(demo::demo(options)).map_err(|error| error.to_string()))
+                .map(|()| 0),
         ),
         Err(error) => refuse(&error.to_string()),
     }
 }
 
-fn run(options: &RunOptions) -> ExitCode {
+fn run(options: &RunOptions, parent: Option<&Parent>) -> ExitCode {
+    init::make_way();
     let text = |text: OsString| text.to_string_lossy().into_owned();
     let environment = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
-    let mut config = match Config::load(options.config.as_deref(), environment, &options.settings) {
+    let (defaults, file) = match parent {
+        Some(_) => (Config::of_device(), options.config.clone().or_else(init::config_path)),
+        None => (Config::default(), options.config.clone()),
+    };
+    let mut config = match Config::load_over(defaults, file.as_deref(), environment, &options.settings) {
         Ok(config) => config,
         Err(error) => return refuse(&format!("failed to {error}")),
     };
     config.start_over_as = std::env::args_os().collect();
-    finish(prepare(LevelFilter::Info).and_then(|runtime| {
-        runtime.block_on(async {
-            let agent = start::start(config).await.map_err(|error| error.to_string())?;
-            agent.live().await;
-            Ok(())
+    finish(log_lines(LevelFilter::Info).and_then(|()| {
+        let prepared = match parent {
+            Some(parent) => parent.prepare(&config).map_err(|error| error.to_string())?,
+            None => Prepared::default(),
+        };
+        prepare()?.block_on(async {
+            let agent = start::start_with(config, prepared).await.map_err(|error| error.to_string())?;
+            Ok(agent.live().await)
         })
     }))
 }
 
-/// What must come before the first thread: who we are, where log lines go.
-fn prepare(level: LevelFilter) -> Result<tokio::runtime::Runtime, String> {
+/// Where log lines go.
+fn log_lines(level: LevelFilter) -> Result<(), String> {
     env_logger::Builder::new()
         .filter_level(level)
         .parse_env("GOALPOST_LOG")
         .format(|out, record| writeln!(out, "{:<5} {}", record.level(), record.args()))
         .init();
+    Ok(())
+}
+
+/// What must come before the first thread: who we are.
+fn prepare() -> Result<tokio::runtime::Runtime, String> {
     start::become_capable().map_err(|error| error.to_string())?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -67,9 +85,9 @@ fn prepare(level: LevelFilter) -> Result<tokio::runtime::Runtime, String> {
         .map_err(|error| format!("make the runtime: {error}"))
 }
 
-fn finish(outcome: Result<(), String>) -> ExitCode {
+fn finish(outcome: Result<u8, String>) -> ExitCode {
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(text) => {
             complain(&format!("failed to {text}"));
             ExitCode::FAILURE

@@ -16,7 +16,8 @@ use engine::{Action, Engine, Event, Report, Step, Time};
 use model::durable::Durable;
 use model::report::{DeviceReport, Failure, Happening};
 use model::request::{AfterShutdown, Request};
-use tokio::sync::{mpsc, watch};
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::ask::Question;
 use crate::effects::Effects;
@@ -29,7 +30,10 @@ use crate::inputs::supervisor::Supervisor;
 use crate::journal::{Entry, Journal, Saved};
 use crate::serving::Serving;
 use crate::store::Store;
-use crate::words::{self, Line};
+use crate::words::Line;
+
+/// Steps that are published together at most.
+const MOST_HELD_BACK: usize = 32;
 
 /// One life of the agent: whatever the loop owns.
 #[derive(Debug)]
@@ -39,10 +43,12 @@ pub struct Agent {
     pub(crate) effects: Effects,
     pub(crate) report: watch::Sender<Arc<DeviceReport>>,
     pub(crate) history: Arc<History>,
+    /// What happened in each step since the last report was published.
+    pub(crate) unpublished: Vec<(Time, Vec<Happening>)>,
     pub(crate) journal: Journal,
     pub(crate) inputs: Inputs,
-    /// Answers the host socket.
-    pub(crate) _serving: Serving,
+    /// Answers the host socket, then the device endpoint, where there is one.
+    pub(crate) _serving: Vec<Serving>,
 }
 
 /// Whatever the loop waits for.
@@ -54,20 +60,27 @@ pub(crate) struct Inputs {
     pub(crate) asked: mpsc::Receiver<Question>,
     pub(crate) questions: Questions,
     pub(crate) supervisor: Supervisor,
+    pub(crate) turning: Turning,
 }
 
 impl Agent {
-    /// Lives until an action says to leave.
-    pub async fn live(mut self) {
+    /// Lives until an action says to leave; the code that its process is to end with.
+    pub async fn live(mut self) -> u8 {
         self.step(Event::Booted).await;
         self.inputs.supervisor.ready();
         loop {
-            let event = self.inputs.next().await;
+            let event = match self.inputs.next().await {
+                Next::Event(event) => event,
+                Next::Left => {
+                    self.close().await;
+                    return 0;
+                }
+            };
             let leaving = self.step(event).await;
             if let Some(then) = leaving
-                && let Some(Left) = self.leave(then).await
+                && let Some(Ended(code)) = self.leave(then).await
             {
-                return;
+                return code;
             }
             self.arm();
         }
@@ -114,15 +127,17 @@ impl Agent {
 
     /// Publishes, notes, then acts: whoever gets an answer finds in the report what it was answered for.
     fn conclude(&mut self, now: Time, thought: &Thought) -> Option<AfterShutdown> {
-        self.publish(now, &thought.happenings);
-        thought.log(now);
-        self.journal.add(&Entry {
+        self.publish(now, thought);
+        let told = Entry {
             now,
             event: &thought.event,
             save: thought.save,
             happenings: &thought.happenings,
             actions: &thought.actions,
-        });
+        }
+        .told();
+        thought.log(now, &told);
+        self.journal.add(&told);
         let mut leaving = None;
         for action in &thought.actions {
             match action {
@@ -135,16 +150,26 @@ impl Agent {
                 | Action::Unmount { .. }
                 | Action::Start { .. }
                 | Action::Stop { .. }
+                | Action::NoteReady { .. }
                 | Action::Verify { .. }
                 | Action::SetBoot { .. }
                 | Action::WriteProgress { .. }
+                | Action::MakeFactory { .. }
                 | Action::Collect { .. } => self.effects.begin(action.clone()),
             }
         }
         leaving
     }
 
-    fn publish(&mut self, now: Time, happenings: &[Happening]) {
+    /// While more events wait to be thought about, and nobody gets an answer, their steps are published together: a report is of
+    /// every container, and a hundred of them start at once.
+    fn publish(&mut self, now: Time, thought: &Thought) {
+        self.unpublished.push((now, thought.happenings.clone()));
+        let answers =
+            thought.actions.iter().any(|action| matches!(action, Action::Reply { .. } | Action::Leave(_)));
+        if !answers && !self.inputs.events.is_empty() && self.unpublished.len() < MOST_HELD_BACK {
+            return;
+        }
         let report = self.engine.report();
         if let Some(revision) = &report.revision
             && self.report.borrow().revision.as_ref() != Some(revision)
@@ -164,7 +189,9 @@ impl Agent {
         if status_changed {
             self.effects.show_status();
         }
-        self.history.record(now, happenings);
+        for (at, happenings) in self.unpublished.drain(..) {
+            self.history.record(at, &happenings);
+        }
     }
 
     fn arm(&mut self) {
@@ -174,14 +201,25 @@ impl Agent {
         }
     }
 
+    /// What is written last.
+    async fn close(self) {
+        self.journal.close().await;
+        self.effects.remove_groups();
+    }
+
     /// Leaves, or tells the engine why not.
-    async fn leave(&mut self, then: AfterShutdown) -> Option<Left> {
+    async fn leave(&mut self, then: AfterShutdown) -> Option<Ended> {
         let folder = self.effects.journal_folder();
         mem::replace(&mut self.journal, Journal::open(folder)).close().await;
         match leave::leave(then, self.effects.config()) {
-            Ok(left) => {
+            Ok(Left::Now(code)) => {
                 self.effects.remove_groups();
-                Some(left)
+                Some(Ended(code))
+            }
+            // Whoever asked for it hears that it is accepted; the loop goes on until the device's end is certain.
+            Ok(Left::After(owner, turn)) => {
+                self.inputs.turning.begin(owner.carry_out(turn));
+                None
             }
             Err(failure) => {
                 log::error!("op=leave error={:?}", failure.detail);
@@ -193,19 +231,77 @@ impl Agent {
     }
 }
 
+/// The agent's process may end.
+struct Ended(u8);
+
+/// What comes in next.
+enum Next {
+    Event(Event),
+    /// The init ends the agent, as it was asked to with the device.
+    Left,
+}
+
+/// The device's end, where somebody else carries it out.
+#[derive(Debug, Default)]
+pub(crate) enum Turning {
+    #[default]
+    NotAsked,
+    /// Whether it is taken on comes here.
+    Asked(oneshot::Receiver<Result<(), Failure>>),
+    /// It is: what follows is the init's signal to end, or the engine's patience is over.
+    TakenOn,
+}
+
+impl Turning {
+    fn begin(&mut self, end: impl Future<Output = Result<(), Failure>> + Send + 'static) {
+        let (answer, answered) = oneshot::channel();
+        tokio::spawn(async move { answer.send(end.await) });
+        *self = Turning::Asked(answered);
+    }
+
+    fn is_begun(&self) -> bool {
+        !matches!(self, Turning::NotAsked)
+    }
+
+    /// Why it is not taken on. Cancel-safe.
+    async fn failed(&mut self) -> Failure {
+        let Turning::Asked(answered) = self else { return std::future::pending().await };
+        match answered.await {
+            Ok(Err(failure)) => {
+                *self = Turning::NotAsked;
+                failure
+            }
+            Ok(Ok(())) | Err(_) => {
+                *self = Turning::TakenOn;
+                std::future::pending().await
+            }
+        }
+    }
+}
+
 impl Inputs {
     /// The next event. Cancel-safe throughout. In this order, so that a flood of requests delays no exit, deadline or sign of
     /// life; the engine bounds how many of the others there can be.
-    async fn next(&mut self) -> Event {
+    async fn next(&mut self) -> Next {
         loop {
-            tokio::select! {
+            return Next::Event(tokio::select! {
                 biased;
-                asked = self.signals.next() => return self.questions.own(shut_down(asked)),
-                () = self.timer.rung() => return Event::Woke,
-                () = self.supervisor.wants_sign_of_life() => self.supervisor.alive(),
-                Some(event) = self.events.recv() => return event,
-                Some(question) = self.asked.recv() => return self.questions.take_in(question),
-            }
+                asked = self.signals.next() => match asked {
+                    Asked::End if self.turning.is_begun() => return Next::Left,
+                    Asked::End | Asked::Restart => self.questions.own(shut_down(asked)),
+                },
+                () = self.timer.rung() => Event::Woke,
+                failure = self.turning.failed() => {
+                    log::error!("op=leave error={:?}", failure.detail);
+                    Event::Report(Report::LeaveFailed { failure })
+                }
+                () = self.supervisor.wants_sign_of_life() => {
+                    self.supervisor.alive();
+                    continue;
+                }
+                Some(event) = self.events.recv() => event,
+                Some(question) = self.asked.recv() => self.questions.take_in(question),
+            });
         }
     }
 }
@@ -242,7 +338,7 @@ struct Thought {
 
 impl Thought {
     /// One line: what an operator would tell a colleague is INFO, the rest DEBUG.
-    fn log(&self, now: Time) {
+    fn log(&self, now: Time, told: &Value) {
         let level = if self.happenings.is_empty() { log::Level::Debug } else { log::Level::Info };
         if !log::log_enabled!(level) {
             return;
@@ -250,14 +346,15 @@ impl Thought {
         log::log!(
             level,
             "t={now} event=[{}] save={} happened=[{}] actions=[{}]",
-            Line(&words::event(&self.event)),
+            Line(&told["event"]),
             self.save.as_str(),
-            lines(self.happenings.iter().map(words::happening)),
-            lines(self.actions.iter().map(words::action)),
+            lines(&told["happenings"]),
+            lines(&told["actions"]),
         );
     }
 }
 
-fn lines(all: impl Iterator<Item = serde_json::Value>) -> String {
-    all.map(|fields| Line(&fields).to_string()).collect::<Vec<_>>().join("; ")
+fn lines(all: &Value) -> String {
+    let all = all.as_array().into_iter().flatten();
+    all.map(|fields| Line(fields).to_string()).collect::<Vec<_>>().join("; ")
 }

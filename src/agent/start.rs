@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use engine::{Engine, Observed};
 use host::HostError;
-use host::process::{Process, StartTime};
+use host::keeping::Kept;
 use model::boot::BootedAs;
 use model::durable::Durable;
 use model::ids::{ContainerName, Generation, RevisionId};
@@ -24,8 +24,10 @@ use crate::api::{self, Backend};
 use crate::ask;
 use crate::boot::selfexec::{BootError, SelfExec};
 use crate::config::{Config, ConfigError};
-use crate::effects::{Alive, Device, Effects, Launches, Revisions, World};
+use crate::effects::{self, Alive, Device, Effects, Launches, Revisions, World};
+use crate::endpoint::{self, EndpointError};
 use crate::history::History;
+use crate::init::Prepared;
 use crate::inputs::clock::{self, Timer};
 use crate::inputs::questions::Questions;
 use crate::inputs::signals::Signals;
@@ -33,8 +35,8 @@ use crate::inputs::supervisor::Supervisor;
 use crate::journal::Journal;
 use crate::logs::Logs;
 use crate::metadata::{self, Metadata};
-use crate::record::{Life, Record, Stage};
-use crate::run::{Agent, Inputs};
+use crate::record::{Record, Stage};
+use crate::run::{Agent, Inputs, Turning};
 use crate::serving::Serving;
 use crate::store::Store;
 
@@ -47,6 +49,9 @@ pub enum StartError {
     /// The configuration was refused.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The device endpoint would not be safe.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
     /// A file, folder or socket.
     #[error("{op} {}: {source}", path.display())]
     File {
@@ -117,6 +122,14 @@ pub fn become_capable() -> Result<(), StartError> {
 /// # Errors
 /// Whatever the agent cannot do without.
 pub async fn start(config: Config) -> Result<Agent, StartError> {
+    start_with(config, Prepared::default()).await
+}
+
+/// Begins on a device that was made ready before.
+///
+/// # Errors
+/// Whatever the agent cannot do without.
+pub async fn start_with(config: Config, prepared: Prepared) -> Result<Agent, StartError> {
     make_folder(&config.root)?;
     make_folder(&config.run_dir)?;
     let lock = lock(&config.run_dir)?;
@@ -125,16 +138,24 @@ pub async fn start(config: Config) -> Result<Agent, StartError> {
     let store = Arc::new(Store::open_with(&config.root, config.defaults(), None).map_err(StartError::Store)?);
     let record = at("make", &config.run_dir.join("lives"), Record::open(&config.run_dir))?;
     let loader = SelfExec::new(&config.root);
-    let launcher = {
-        let folder = config.run_dir.join("mounts");
-        make_folder(&folder)?;
-        Launches::start(folder)?
-    };
+    let mounts = config.run_dir.join("mounts");
+    make_folder(&mounts)?;
+    // First, so that the launcher is in the control group that the agent has moved to.
+    let device = Device::look(&config, &mounts)?;
+    let (launcher, kept) = Launches::start(mounts)?;
     raise_descriptor_limit();
-    let device = Device::look(&config, launcher.folder())?;
-    let seen =
-        See { config: &config, store: &store, record: &record, loader: &loader, notes: device.notes() }
-            .see()?;
+    let mut notes = device.notes();
+    notes.extend(prepared.notes.iter().cloned());
+    let endpoint = endpoint::open(&config, &mut notes)?;
+    let see = See {
+        config: &config,
+        store: &store,
+        record: &record,
+        loader: &loader,
+        device: &device,
+        is_worn_out: prepared.is_worn_out,
+    };
+    let seen = see.see(notes, kept)?;
 
     let (asker, asked) = ask::channel();
     let (to_loop, events) = mpsc::channel(WAITING);
@@ -154,9 +175,13 @@ pub async fn start(config: Config) -> Result<Agent, StartError> {
         Arc::clone(&history),
         Arc::clone(&logs),
         Arc::clone(&metadata),
-        &config.listed(),
+        &config,
     );
-    let serving = Serving::begin(api::serve_host(bind_host(&config)?, Arc::clone(&backend)));
+    let mut serving = vec![Serving::begin(api::serve_host(bind_host(&config)?, Arc::clone(&backend)))];
+    if let Some(endpoint) = endpoint {
+        let served = endpoint.serve(Arc::clone(&backend));
+        serving.push(served.map_err(|source| StartError::Input { what: "the device endpoint", source })?);
+    }
     let journal = Journal::open(config.journal_folder());
     let world = World {
         config,
@@ -180,9 +205,11 @@ pub async fn start(config: Config) -> Result<Agent, StartError> {
         events,
         asked,
         questions: Questions::default(),
-        supervisor: Supervisor::from_environment(),
+        supervisor: Supervisor::from_environment(prepared.watchdog),
+        turning: Turning::default(),
     };
-    Ok(Agent { engine, store, effects, report, history, journal, inputs, _serving: serving })
+    let unpublished = Vec::new();
+    Ok(Agent { engine, store, effects, report, history, unpublished, journal, inputs, _serving: serving })
 }
 
 /// Looks at the device before anything is decided.
@@ -191,7 +218,8 @@ struct See<'a> {
     store: &'a Store,
     record: &'a Record,
     loader: &'a SelfExec,
-    notes: Vec<Arc<str>>,
+    device: &'a Device,
+    is_worn_out: bool,
 }
 
 /// What was seen.
@@ -204,19 +232,22 @@ struct Seen {
 }
 
 impl See<'_> {
-    fn see(mut self) -> Result<Seen, StartError> {
-        let mut notes = std::mem::take(&mut self.notes);
-        let durable = self.durable(&mut notes);
+    fn see(&self, mut notes: Vec<Arc<str>>, kept: Kept) -> Result<Seen, StartError> {
+        let mut durable = self.durable(&mut notes);
+        if self.is_worn_out {
+            // It never got as far as to count by itself.
+            durable.unsettled_starts = durable.unsettled_starts.max(self.config.settings.unsettled_starts);
+        }
         let booted = self.store.essential(BootError::is_full, || self.loader.boot(&durable.committed))?;
         let lives = at("read", &self.config.run_dir.join("lives"), self.record.read())?;
-        let next_generation = lives.last().map_or(Generation(1), |life| life.generation.next());
-        let begun = lives.iter().filter(|life| life.stage == Stage::Starting);
-        let cut_off = begun.map(|life| life.container.clone()).collect();
-        let alive = alive(lives)?;
+        let next_generation = lives.last().map_or(Generation(1), |noted| noted.life.generation.next());
+        let begun = lives.iter().filter(|noted| noted.life.stage == Stage::Starting);
+        let cut_off = begun.map(|noted| noted.life.container.clone()).collect();
+        let alive = effects::find(lives, self.device, kept)?;
         let observed = Observed {
             revisions: self.revisions(&durable, &booted),
             booted,
-            alive: alive.iter().map(|life| (life.note.container.clone(), life.note.generation)).collect(),
+            alive: alive.iter().map(|life| (life.key(), life.former())).collect(),
             next_generation,
             settings: self.config.settings.clone(),
             notes,
@@ -252,21 +283,6 @@ impl See<'_> {
         }
         named.into_iter().map(|id| (id.clone(), whole(self.store, &id))).collect()
     }
-}
-
-/// Lives of a former agent that are still there.
-fn alive(lives: Vec<Life>) -> Result<Vec<Alive>, HostError> {
-    let mut alive = Vec::new();
-    for note in lives {
-        match note.stage {
-            Stage::Running { pid, started } => {
-                let found = Process::find(pid, StartTime(started))?;
-                alive.extend(found.map(|process| Alive { note, process }));
-            }
-            Stage::Starting | Stage::Ended => {}
-        }
-    }
-    Ok(alive)
 }
 
 /// A revision that can be parsed and has every object; their sha256 is looked at when it is to be tried.
@@ -319,7 +335,7 @@ fn at<T>(op: &'static str, path: &Path, outcome: io::Result<T>) -> Result<T, Sta
     outcome.map_err(|source| StartError::File { op, path: path.to_owned(), source })
 }
 
-/// Six descriptors per container are more than the usual 1024 allow for 200 of them. The launcher was started before, so that
+/// Eight descriptors per container are more than the usual 1024 allow for 200 of them. The launcher was started before, so that
 /// containers get the usual limit.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);

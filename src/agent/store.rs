@@ -4,7 +4,7 @@
 //! objects/<sha256>       .new-N while one arrives
 //! trails/<rev>/          .new-N while one is written, .old-N while one goes
 //! trails/current         logs/<rev>/<container>/     logs/current
-//! disks/perm/<c>/<v>     disks/rev/<rev>/<c>/<v>
+//! disks/perm/<c>/<v>     disks/rev/<rev>/<c>/<v>     disks/rev/.old-N while one goes
 //! cache/usrmeta/<key>    cache/devmeta/<key>         cache/.new-N while one is written      boot
 //! durable/0  durable/1   the two copies of `Durable`
 //! reserve                room for a full disk
@@ -93,7 +93,7 @@ impl Store {
         }
         let copies = Mutex::new(Copies::read(&folder));
         let occupancy = Arc::default();
-        for holder in ["objects", "trails", "logs", "cache"] {
+        for holder in ["objects", "trails", "logs", "disks/rev", "cache"] {
             remove_left_overs(&folder, holder);
         }
         let reserve = Reserve::open(&folder);

@@ -60,6 +60,7 @@ fn report(report: &Report) -> Value {
         Report::Collected { outcome: Err(failure) } => {
             json!({"kind": "collected", "outcome": failed(failure)})
         }
+        Report::FactoryMade { outcome } => json!({"kind": "factory-made", "outcome": went(outcome)}),
         Report::LeaveFailed { failure } => json!({"kind": "leave-failed", "outcome": failed(failure)}),
     }
 }
@@ -68,6 +69,10 @@ fn request(request: &Request) -> Value {
     match request {
         Request::Post { revision } => json!({"kind": "post", "revision": revision}),
         Request::Run { revision, force } => json!({"kind": "run", "revision": revision, "force": force}),
+        Request::TryOnce { revision, force } => {
+            json!({"kind": "try-once", "revision": revision, "force": force})
+        }
+        Request::MakeFactory { revision } => json!({"kind": "ask-make-factory", "revision": revision}),
         Request::Control { container, control } => {
             let kind = match control {
                 Control::Start => "ask-start",
@@ -107,6 +112,9 @@ pub fn action(action: &Action) -> Value {
             };
             json!({"kind": kind, "container": container, "generation": generation})
         }
+        Action::NoteReady { container, generation } => {
+            json!({"kind": "note-ready", "container": container, "generation": generation})
+        }
         Action::Verify { revision } => json!({"kind": "verify", "revision": revision}),
         Action::Install { revision, request } => {
             json!({"kind": "install", "revision": revision, "request": request})
@@ -117,6 +125,7 @@ pub fn action(action: &Action) -> Value {
         Action::WriteProgress { revision, progress, asked } => {
             json!({"kind": "write-progress", "revision": revision, "status": progress.status, "asked": asked.as_micros()})
         }
+        Action::MakeFactory { from } => json!({"kind": "make-factory", "from": from}),
         Action::Collect { keep } => json!({"kind": "collect", "keep": keep}),
         Action::Reply { request, reply } => {
             json!({"kind": "reply", "request": request, "reply": answer(reply)})
@@ -200,6 +209,7 @@ fn following(then: AfterShutdown) -> &'static str {
         AfterShutdown::End => "end",
         AfterShutdown::Restart => "restart",
         AfterShutdown::PowerOff => "power-off",
+        AfterShutdown::Reboot => "reboot",
     }
 }
 

@@ -107,7 +107,15 @@ impl Bundle {
             Source::Package(package) => package.each(wanted, visit).await,
         }
     }
+
+    /// The same for those who do not wait.
+    pub(crate) async fn take(&self, wanted: &BTreeSet<Digest>, take: Take<'_>) -> Result<(), Failed> {
+        self.each(wanted, async |digest, size, source| take(digest, size, source)).await
+    }
 }
+
+/// What takes an object in without waiting for anybody.
+pub(crate) type Take<'t> = &'t mut dyn FnMut(Digest, u64, &mut dyn Read) -> Result<(), Failed>;
 
 /// How a tar is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,10 +196,10 @@ pub(crate) fn hash_file(path: &Path) -> Result<(Digest, u64), Failed> {
     File::open(path).and_then(|mut file| hash(&mut file)).map_err(|cause| unreadable(path, &cause))
 }
 
-pub(crate) fn hash(source: &mut impl Read) -> io::Result<(Digest, u64)> {
+pub(crate) fn hash(source: &mut dyn Read) -> io::Result<(Digest, u64)> {
     let mut hasher = Sha256::new();
     let mut size: u64 = 0;
-    read_pieces(source, |piece| {
+    read_pieces(source, &mut |piece: &[u8]| {
         hasher.update(piece);
         size += piece.len() as u64;
         Ok(())
@@ -202,10 +210,10 @@ pub(crate) fn hash(source: &mut impl Read) -> io::Result<(Digest, u64)> {
 /// Hands on everything that an object's source has.
 pub(crate) fn pieces(
     source: &mut dyn Read,
-    mut visit: impl FnMut(&[u8]) -> Result<(), Failed>,
+    visit: &mut dyn FnMut(&[u8]) -> Result<(), Failed>,
 ) -> Result<(), Failed> {
     let mut failed = None;
-    let read = read_pieces(source, |piece| {
+    let read = read_pieces(source, &mut |piece: &[u8]| {
         visit(piece).map_err(|cause| {
             failed = Some(cause);
             io::Error::other("told by the other side")
@@ -220,10 +228,7 @@ pub(crate) fn pieces(
     }
 }
 
-fn read_pieces(
-    source: &mut (impl Read + ?Sized),
-    mut visit: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<()> {
+fn read_pieces(source: &mut dyn Read, visit: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut piece = vec![0; 256 * 1024];
     loop {
         match source.read(&mut piece) {

@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+#[cfg(feature = "author")]
+#[path = "author/cli.rs"]
+pub(crate) mod author;
+
 const EXAMPLES: &str = "\
 Examples:
   goalctl ps -w                             watch every container on its way
@@ -20,7 +24,8 @@ Exit codes:
   5  the update was refused before it was tried
 
 Socket: --socket, else $GOALPOST_SOCKET, else /pantavisor/pv-ctrl if it is there (inside a container), else
-/run/goalpost/pv-ctrl. Colour: --color; with auto, only on a terminal and without $NO_COLOR.
+/run/goalpost/pv-ctrl. --host URL speaks plain HTTP to port 12368 and /cgi-bin/pvr unless URL says otherwise, as pvr
+does; use it over networks that you trust. Colour: --color; with auto, only on a terminal and without $NO_COLOR.
 
 Completions (bash, zsh, fish) and man pages are made when goalctl is built: in goalctl-docs/ beside the program, or in
 the folder that GOALCTL_DOCS names then.";
@@ -28,10 +33,21 @@ the folder that GOALCTL_DOCS names then.";
 /// Sends signals from a container, brings revisions to a device, and shows what runs and why.
 #[derive(Debug, Parser)]
 #[command(name = "goalctl", version, after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
+#[cfg_attr(
+    not(feature = "author"),
+    command(before_help = "\
+This goalctl is a device's: init, clone, add, diff, app and image are left out (cargo feature author).")
+)]
 pub(crate) struct Cli {
     /// The agent's control socket
     #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     pub(crate) socket: Option<PathBuf>,
+    /// The device endpoint of another device, in place of a socket: for post, get, progress, events
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "socket", value_hint = clap::ValueHint::Url)]
+    pub(crate) host: Option<String>,
+    /// The file with the token that the device asks for
+    #[arg(long, global = true, value_name = "FILE", requires = "host", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) token_file: Option<PathBuf>,
     /// When to colour what is printed; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = When::Auto)]
     pub(crate) color: When,
@@ -65,15 +81,37 @@ Examples:
   goalctl post ./my-revision                     a folder as pvr keeps it; it gets a name of its own
   goalctl post rev.tgz --name locals/try --run --follow
   goalctl post state.json -m 'new app'           objects in objects/ beside it, or on the device already
+  goalctl --host 192.168.1.5 post rev.tgz --follow   over the network; it is run at once
 
 Exit codes with --follow: 0 the update is done, 4 it was rolled back, 5 it was refused before it was tried.")]
     Post(Post),
+    /// Write what the device runs into a new folder
+    #[command(after_help = "\
+Examples:
+  goalctl get ./my-device
+  goalctl --host 192.168.1.5 --token-file token get ./my-device")]
+    Get {
+        /// Where it goes; made if it is not there
+        #[arg(value_hint = clap::ValueHint::DirPath)]
+        folder: PathBuf,
+    },
     /// Run a revision that is on the device
     #[command(after_help = "\
 Examples:
   goalctl run locals/try --follow
+  goalctl run locals/try --once                  never committed: the next boot, or a run of what is, brings that back
   goalctl run 0                                  back to the factory revision")]
     Run(Run),
+    /// Make the rollback point, or the one before it, the factory revision 0
+    #[command(after_help = "\
+Examples:
+  goalctl factory                                what runs, once it is the rollback point
+  goalctl factory locals/good")]
+    Factory {
+        /// Its name: a number, or locals/NAME [default: what runs]
+        #[arg(value_name = "REV")]
+        revision: Option<String>,
+    },
     /// Show every container: its status, its goal, why it is where it is
     #[command(after_help = "\
 Examples:
@@ -197,7 +235,45 @@ Examples:
     },
     /// Remove revisions and objects that nothing needs
     Gc,
+    /// Stop every container in order, then reboot the device
+    Reboot(Sure),
+    /// Stop every container in order, then switch the device off
+    Poweroff(Sure),
+    /// Make a working folder: the next revision as files, in the layout that pvr keeps
+    #[cfg(feature = "author")]
+    Init {
+        /// The folder; made if it is not there
+        #[arg(default_value = ".", value_hint = clap::ValueHint::DirPath)]
+        dir: PathBuf,
+    },
+    /// Make a working folder of a revision: the device's, a package's, another folder's
+    #[cfg(feature = "author")]
+    #[command(after_help = "\
+Examples:
+  goalctl clone device my-device                 what the device runs
+  goalctl clone backup.tgz")]
+    Clone(author::Clone),
+    /// Tell pvr of new files in a working folder (the next revision has every file, with or without this)
+    #[cfg(feature = "author")]
+    Add(author::Mark),
+    /// Show what a working folder changes
+    #[cfg(feature = "author")]
+    #[command(after_help = "\
+Examples:
+  goalctl diff                                   against what was cloned, or committed by pvr
+  goalctl diff --device                          against what the device runs")]
+    Diff(author::Diff),
+    /// Make containers of a working folder, change them, show them
+    #[cfg(feature = "author")]
+    #[command(after_help = "\
+Examples:
+  goalctl init dev; cd dev
+  goalctl app add web --from docker://docker.io/library/nginx:1.27 --platform linux/arm64
+  goalctl app ls
+  goalctl post . -m 'a web server' --run --follow")]
+    App(author::App),
     /// Make a squashfs image of a folder: all owned by root, no extended attributes, the same bytes each time
+    #[cfg(feature = "author")]
     #[command(after_help = "\
 Examples:
   goalctl image ./rootfs root.squashfs")]
@@ -341,8 +417,21 @@ pub(crate) struct Run {
     /// Its name: a number, or locals/NAME
     #[arg(value_name = "REV")]
     pub(crate) revision: String,
+    /// Say that it is to be committed once it has proved stable, which every run is here (LOCAL_RUN_COMMIT)
+    #[arg(long, conflicts_with = "once")]
+    pub(crate) commit: bool,
+    /// Never commit it: it runs until the next boot or request (TRY_ONCE)
+    #[arg(long)]
+    pub(crate) once: bool,
     #[command(flatten)]
     pub(crate) how: HowToRun,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Sure {
+    /// Do not ask whether it is meant; without a terminal there is nobody to ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Clone, Copy, Args)]

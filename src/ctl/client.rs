@@ -1,7 +1,6 @@
-//! The agent as seen through its control socket: one HTTP exchange per call, or a stream of bytes.
+//! The agent as seen through its control socket, or its device endpoint: one HTTP exchange per call, or a stream of bytes.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
 
 use http_body_util::channel::Channel;
 use http_body_util::{BodyExt, Either, Full};
@@ -9,9 +8,9 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
 
 use crate::failed::Failed;
+use crate::place::Place;
 
 /// What an answer may hold that is read whole: a state, a list. Streams are not bounded by it.
 const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
@@ -22,7 +21,7 @@ type Body = Either<Full<Bytes>, Channel<Bytes, std::io::Error>>;
 /// Where the agent listens.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
-    socket: PathBuf,
+    place: Place,
 }
 
 /// An answer, read whole.
@@ -35,12 +34,12 @@ pub(crate) struct Answer {
 }
 
 impl Client {
-    pub(crate) fn new(socket: PathBuf) -> Client {
-        Client { socket }
+    pub(crate) fn new(place: Place) -> Client {
+        Client { place }
     }
 
-    pub(crate) fn socket(&self) -> &Path {
-        &self.socket
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// GET that must succeed.
@@ -121,14 +120,19 @@ impl Client {
         body: Body,
     ) -> Result<hyper::Response<Incoming>, Failed> {
         let what = || format!("{method} {path}");
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|cause| Failed::Unreachable { socket: self.socket.clone(), cause })?;
+        let connected = self.place.connect().await;
+        let stream = connected.map_err(|cause| Failed::Unreachable { place: self.place.clone(), cause })?;
         let broken = |cause: hyper::Error| Failed::Broken { what: what(), cause: told(&cause) };
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // Ends with the exchange; its error is the exchange's error, told below or by the body's reader.
         drop(tokio::spawn(connection));
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+        let mut request = Request::builder()
+            .method(method)
+            .uri(self.place.path(path))
+            .header(header::HOST, self.place.authority());
+        if let Some(authorization) = self.place.authorization() {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
         if *method != Method::GET {
             request = request.header(header::CONTENT_LENGTH, length);
         }

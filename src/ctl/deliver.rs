@@ -1,7 +1,8 @@
 //! `goalctl post` and `goalctl run`: a revision goes to the device, and is followed to its end.
 
-use std::collections::BTreeSet;
-use std::io::{self, Read};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
@@ -14,10 +15,13 @@ use crate::bundle::{Bundle, named_objects};
 use crate::check;
 use crate::cli::{Post, Run};
 use crate::client::Client;
+use crate::control;
+use crate::device;
 use crate::events::{Event, Events, From, Until};
 use crate::failed::Failed;
 use crate::meter::Meter;
 use crate::output::Output;
+use crate::place::Place;
 use crate::show::Progress;
 
 /// How long a restarting agent may leave its socket unanswered while an update is followed.
@@ -44,14 +48,19 @@ pub(crate) async fn post(client: &Client, output: &Output, post: &Post) -> Resul
             .line(&format!("{revision} is on the device; `goalctl run {revision} --follow` runs it"));
     }
     output.line(&format!("{revision} is on the device"))?;
-    begin(client, output, &revision, post.how).await
+    begin(client, output, "LOCAL_RUN", &revision, post.how).await
 }
 
 pub(crate) async fn run(client: &Client, output: &Output, run: &Run) -> Result<(), Failed> {
-    begin(client, output, &address::revision(&run.revision)?, run.how).await
+    let op = match (run.once, run.commit) {
+        (true, _) => "TRY_ONCE",
+        (false, true) => "LOCAL_RUN_COMMIT",
+        (false, false) => "LOCAL_RUN",
+    };
+    begin(client, output, op, &address::revision(&run.revision)?, run.how).await
 }
 
-fn name(post: &Post, bundle: &Bundle) -> Result<RevisionId, Failed> {
+pub(crate) fn name(post: &Post, bundle: &Bundle) -> Result<RevisionId, Failed> {
     let Some(name) = &post.name else {
         let digest = crate::bundle::hash(&mut bundle.state.as_slice()).map(|(digest, _)| digest.to_string());
         return address::revision(&format!("locals/{}", &digest.unwrap_or_default()[..12]));
@@ -70,18 +79,21 @@ async fn send_objects(client: &Client, output: &Output, bundle: &Bundle) -> Resu
     if let Some((key, digest)) =
         named.iter().find(|(_, digest)| !there.contains(digest) && !sizes.contains_key(digest))
     {
-        return Err(Failed::Checked {
-            text: format!("object {digest} ({key}) neither came along nor is on the device"),
-        });
+        return Err(nowhere(key, digest));
     }
     let named: BTreeSet<Digest> = named.into_values().collect();
     let lacking: BTreeSet<Digest> = named.difference(&there).copied().collect();
     let bytes = send(client, bundle, &lacking).await?;
-    output.line(&format!(
-        "objects: {} sent ({bytes} bytes), {} were there",
-        lacking.len(),
-        named.len() - lacking.len()
-    ))
+    told(output, lacking.len(), bytes, named.len())
+}
+
+/// How much of what a revision names had to be sent.
+pub(crate) fn told(output: &Output, sent: usize, bytes: u64, named: usize) -> Result<(), Failed> {
+    output.line(&format!("objects: {sent} sent ({bytes} bytes), {} were there", named - sent))
+}
+
+pub(crate) fn nowhere(key: &str, digest: &Digest) -> Failed {
+    Failed::Checked { text: format!("object {digest} ({key}) neither came along nor is on the device") }
 }
 
 /// What need not be sent: an upload that was cut off goes on from there.
@@ -96,12 +108,23 @@ pub(crate) async fn send(
     bundle: &Bundle,
     lacking: &BTreeSet<Digest>,
 ) -> Result<u64, Failed> {
+    send_to(client, bundle, lacking, &BTreeMap::new()).await
+}
+
+/// The same, each to where the device wants it, if it has said so.
+pub(crate) async fn send_to(
+    client: &Client,
+    bundle: &Bundle,
+    lacking: &BTreeSet<Digest>,
+    addresses: &BTreeMap<Digest, String>,
+) -> Result<u64, Failed> {
     let sizes = bundle.sizes();
     let bytes = lacking.iter().filter_map(|digest| sizes.get(digest)).sum();
     let mut meter = Meter::new(bytes);
     let sent = bundle
         .each(lacking, async |digest, size, source| {
-            put_object(client, &mut meter, digest, size, source).await
+            let address = addresses.get(&digest).cloned().unwrap_or_else(|| address::object(&digest));
+            put_object(client, &mut meter, digest, &address, size, source).await
         })
         .await;
     meter.clear();
@@ -112,10 +135,11 @@ async fn put_object(
     client: &Client,
     meter: &mut Meter,
     digest: Digest,
+    address: &str,
     size: u64,
-    source: &mut dyn Read,
+    source: &mut dyn io::Read,
 ) -> Result<(), Failed> {
-    let sent = client.put_from(&address::object(&digest), size, source, |count| meter.advance(count)).await;
+    let sent = client.put_from(address, size, source, |count| meter.advance(count)).await;
     match sent {
         Err(Failed::Broken { cause, .. }) => Err(Failed::Cut { digest, cause }),
         sent => sent?.expect_success(&format!("send object {digest}")).map(drop),
@@ -136,30 +160,43 @@ pub(crate) async fn put_step(client: &Client, revision: &RevisionId, state: &[u8
 async fn begin(
     client: &Client,
     output: &Output,
+    op: &str,
     revision: &RevisionId,
     how: crate::cli::HowToRun,
 ) -> Result<(), Failed> {
     // Before the command: what it causes cannot be missed.
     let events = if how.follow { Some(Events::open(client, None, Until::Forever).await?) } else { None };
+    let returns = match how.follow {
+        true => device::read(client).await.is_ok_and(|device| device.returns_to(revision.as_str())),
+        false => false,
+    };
     let force = if how.force { r#","force":true"# } else { "" };
-    let body = format!(r#"{{"op":"LOCAL_RUN","payload":"{revision}"{force}}}"#);
-    client
-        .call(Method::POST, "/commands", body.into_bytes())
-        .await?
-        .expect_success(&format!("run {revision}"))?;
-    output.line(&format!("{revision} is accepted, and going to be tried"))?;
+    control::command(client, op, revision.as_str(), force, &format!("run {revision}")).await?;
+    let then = if returns { "and what is tried once makes way for it" } else { "and going to be tried" };
+    output.line(&format!("{revision} is accepted, {then}"))?;
+    let over = if returns { Over::Back } else { Over::Update };
     match events {
-        Some(events) => follow(client, output, revision, events).await,
+        Some(events) => follow(client, output, revision, events, over).await,
         None => Ok(()),
     }
 }
 
+/// What the end of a run is told by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// The progress document of its revision.
+    Update,
+    /// The device is at rest again: what was committed is back.
+    Back,
+}
+
 /// Shows what happens until the update is over.
-async fn follow(
+pub(crate) async fn follow(
     client: &Client,
     output: &Output,
     revision: &RevisionId,
     mut events: Events,
+    over: Over,
 ) -> Result<(), Failed> {
     let mut last = None;
     loop {
@@ -170,11 +207,21 @@ async fn follow(
                 if let Some(outcome) = outcome_in(&event, revision) {
                     return outcome;
                 }
+                if over == Over::Back && event.kind == "phase" && event.text("phase") == "running" {
+                    return Ok(());
+                }
             }
             // The agent restarts in a reboot update: it has not failed while it comes back.
             Ok(None) | Err(Failed::Broken { .. }) => {
+                let Place::Socket(socket) = client.place() else {
+                    return Err(Failed::Checked {
+                        text: format!(
+                            "the device is away; `goalctl progress {revision}` tells later how it went"
+                        ),
+                    });
+                };
                 output.line("the agent is away; waiting for it")?;
-                match reconnect(client, revision, last).await? {
+                match reconnect(client, socket, revision, last).await? {
                     Back::Over(outcome) => return outcome,
                     Back::GoesOn(again) => events = again,
                 }
@@ -190,26 +237,37 @@ enum Back {
     GoesOn(Events),
 }
 
-async fn reconnect(client: &Client, revision: &RevisionId, last: Option<u64>) -> Result<Back, Failed> {
-    tokio::time::timeout(AWAY, try_at_each_arrival(client, revision, last)).await.unwrap_or_else(|_| {
-        Err(Failed::Unreachable {
-            socket: client.socket().to_owned(),
-            cause: io::Error::new(io::ErrorKind::TimedOut, "the agent did not come back within two minutes"),
-        })
-    })
+async fn reconnect(
+    client: &Client,
+    socket: &Path,
+    revision: &RevisionId,
+    last: Option<u64>,
+) -> Result<Back, Failed> {
+    tokio::time::timeout(AWAY, try_at_each_arrival(client, socket, revision, last)).await.unwrap_or_else(
+        |_| {
+            Err(Failed::Unreachable {
+                place: client.place().clone(),
+                cause: io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the agent did not come back within two minutes",
+                ),
+            })
+        },
+    )
 }
 
 async fn try_at_each_arrival(
     client: &Client,
+    socket: &Path,
     revision: &RevisionId,
     last: Option<u64>,
 ) -> Result<Back, Failed> {
     let failed = |cause: io::Error| Failed::Source {
-        what: format!("watch for the agent's return to {}", client.socket().display()),
+        what: format!("watch for the agent's return to {}", socket.display()),
         cause: cause.to_string(),
     };
     // Before the first try: an agent that returns right after it is heard.
-    let mut arrivals = Arrivals::at(client.socket()).map_err(failed)?;
+    let mut arrivals = Arrivals::at(socket).map_err(failed)?;
     loop {
         match rejoin(client, revision, last).await {
             Err(Failed::Unreachable { .. } | Failed::Broken { .. }) => {

@@ -50,6 +50,13 @@ pub(crate) struct Container {
     reason: String,
 }
 
+impl Device {
+    /// Whether to run this revision is to return from one that is tried once: then there is no update to hear of.
+    pub(crate) fn returns_to(&self, revision: &str) -> bool {
+        self.fallback == revision && self.revision.as_deref() != Some(revision) && self.phase == "running"
+    }
+}
+
 pub(crate) async fn read(client: &Client) -> Result<Device, Failed> {
     client.get_json("/status").await
 }

@@ -8,13 +8,13 @@ use model::ids::Digest;
 use serde::Deserialize;
 
 use crate::address::{self, Step};
-use crate::bundle::{Bundle, named_objects};
+use crate::bundle::{Bundle, named_objects, pieces};
 use crate::check;
 use crate::client::Client;
 use crate::failed::Failed;
 use crate::meter::Meter;
 use crate::output::Output;
-use crate::tarball::{Member, Tarball};
+use crate::tarball::Tarball;
 
 #[derive(Debug, Deserialize)]
 struct OnDevice {
@@ -78,14 +78,15 @@ fn open<'a>(path: &Path) -> Result<Revision<'a>, Failed> {
 
 async fn sizes_on_device(client: &Client) -> Result<BTreeMap<Digest, u64>, Failed> {
     let objects: Vec<OnDevice> = client.get_json("/objects").await?;
-    let sized = |object: OnDevice| match object.size.parse() {
-        Ok(size) => Ok((object.sha256, size)),
-        Err(_) => Err(Failed::BadAnswer {
-            what: "GET /objects".to_owned(),
-            cause: format!("object {} has the size {:?}", object.sha256, object.size),
-        }),
-    };
-    objects.into_iter().map(sized).collect()
+    let mut sizes = BTreeMap::new();
+    for OnDevice { sha256, size } in objects {
+        let Ok(size) = size.parse() else {
+            let cause = format!("object {sha256} has the size {size:?}");
+            return Err(Failed::BadAnswer { what: "GET /objects".to_owned(), cause });
+        };
+        sizes.insert(sha256, size);
+    }
+    Ok(sizes)
 }
 
 /// In the order of their names, each once.
@@ -110,19 +111,15 @@ async fn pack(
         }
         Source::Bundle(bundle) => {
             let wanted: BTreeSet<Digest> = objects.keys().copied().collect();
-            let visit = async |digest, size, source: &mut dyn Read| {
+            let mut take = |digest, size, source: &mut dyn Read| {
                 let mut member = tarball.object(digest, size)?;
-                copy(source, &mut member, meter)?;
+                pieces(source, &mut |piece| {
+                    meter.advance(piece.len() as u64);
+                    member.write(piece)
+                })?;
                 member.finish()
             };
-            bundle.each(&wanted, visit).await
+            bundle.take(&wanted, &mut take).await
         }
     }
-}
-
-fn copy(source: &mut dyn Read, member: &mut Member<'_>, meter: &mut Meter) -> Result<(), Failed> {
-    crate::bundle::pieces(source, |piece| {
-        meter.advance(piece.len() as u64);
-        member.write(piece)
-    })
 }

@@ -1,18 +1,19 @@
 //! Why a command did not do what was asked, with the exit code that tells a program.
 
 use std::io;
-use std::path::PathBuf;
 
 use hyper::StatusCode;
 use model::ids::Digest;
+
+use crate::place::Place;
 
 /// Texts read well after `goalctl: `.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failed {
     #[error("{text}")]
     Usage { text: String },
-    #[error("cannot reach the agent at {}: {}", .socket.display(), plain(.cause))]
-    Unreachable { socket: PathBuf, cause: io::Error },
+    #[error("cannot reach the agent at {place}: {}", plain(.cause))]
+    Unreachable { place: Place, cause: io::Error },
     #[error("the agent ended the exchange ({what}): {cause}")]
     Broken { what: String, cause: String },
     #[error("the agent ended the exchange (send object {digest}): {cause}")]
@@ -65,7 +66,12 @@ impl Failed {
     /// What to do about it, where something can be said.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
-            Failed::Unreachable { cause, .. } => Some(unreachable_hint(cause.kind()).to_owned()),
+            Failed::Unreachable { place: Place::Socket(_), cause } => {
+                Some(unreachable_hint(cause.kind()).to_owned())
+            }
+            Failed::Unreachable { place: Place::Host(_), .. } => Some(
+                "is the device on, and does its agent's configuration say device.listen?".to_owned(),
+            ),
             Failed::Broken { .. } => Some("was the agent stopped meanwhile? Its log says why".to_owned()),
             Failed::Cut { .. } => Some("what arrived whole is kept: the same command again sends only the rest".to_owned()),
             Failed::Refused { status, text, .. } => refused_hint(*status, text),
@@ -99,6 +105,9 @@ fn unreachable_hint(kind: io::ErrorKind) -> &'static str {
 
 fn refused_hint(status: StatusCode, text: &str) -> Option<String> {
     let hint = match status.as_u16() {
+        400 | 401 if text.contains("asks for a token") => {
+            "name the file that holds the device's token with --token-file"
+        }
         403 if text.contains("restart_policy") => "it restarts with the device alone, or by an update",
         403 => "a container whose roles do not include mgmt may only signal",
         409 => {

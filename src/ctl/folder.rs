@@ -49,6 +49,16 @@ pub(crate) fn read(root: &Path) -> Result<Folder, Failed> {
     Ok(Folder { state, objects, mistakes })
 }
 
+/// The keys that the files of a folder have.
+#[cfg(feature = "author")]
+pub(crate) fn files(root: &Path) -> Result<Vec<String>, Failed> {
+    let mut files = Vec::new();
+    find(root, root, 0, &mut files)?;
+    let mut keys = files.iter().map(|path| key(root, path)).collect::<Result<Vec<_>, _>>()?;
+    keys.sort();
+    Ok(keys)
+}
+
 fn text(value: &str) -> Result<Box<RawValue>, Failed> {
     serde_json::value::to_raw_value(value).map_err(|cause| Failed::Source {
         what: format!("write {value:?} as JSON"),

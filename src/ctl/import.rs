@@ -1,18 +1,15 @@
 //! `goalctl import`: a package laid over a working folder.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::Path;
 
-use model::ids::Digest;
-
-use crate::bundle::{Bundle, bad, pieces};
+use crate::bundle::{Bundle, bad, unreadable};
 use crate::failed::Failed;
 use crate::folder::{self, Folder};
 use crate::keys::{Keys, Value};
 use crate::meter::Meter;
 use crate::output::Output;
-use crate::whole::{self, Whole, unwritable};
+use crate::whole;
 
 /// What is there comes first, what goes away last: a run that was cut off loses nothing, and is simply run again.
 pub(crate) async fn import(file: &Path, root: &Path, output: &Output) -> Result<(), Failed> {
@@ -24,33 +21,31 @@ pub(crate) async fn import(file: &Path, root: &Path, output: &Output) -> Result<
     let merged =
         Keys::parse(&format!("lay {} over {}", file.display(), root.display()), &base.with(&package))?;
     let sizes = bundle.sizes();
-    let old: BTreeMap<&str, Value<'_>> = base.iter().collect();
-    let changed: BTreeMap<&str, Value<'_>> =
-        merged.iter().filter(|(key, value)| old.get(key) != Some(value)).collect();
-    let mut objects: BTreeMap<Digest, Vec<PathBuf>> = BTreeMap::new();
+    let changed: Vec<(&str, Value<'_>)> =
+        merged.iter().filter(|(key, value)| base.get(key) != Some(*value)).collect();
     for (key, value) in &changed {
         let Value::Object(digest) = value else { continue };
         if !sizes.contains_key(digest) && !there.objects.contains_key(digest) {
-            return Err(bad(
-                file,
-                &format!("object {digest} ({key}) is neither in it nor in {}", root.display()),
-            ));
+            let cause = format!("object {digest} ({key}) is neither in it nor in {}", root.display());
+            return Err(bad(file, &cause));
         }
-        objects.entry(*digest).or_default().push(root.join(key));
     }
     for (key, value) in &changed {
-        make_way(&root.join(key))?;
-        if let Value::Inline(text) = value {
-            whole::write(&root.join(key), text.as_bytes())?;
+        let path = root.join(key);
+        path.parent().map_or(Ok(()), whole::make_folder)?;
+        match value {
+            Value::Inline(text) => whole::write(&path, text.as_bytes())?,
+            Value::Object(digest) if sizes.contains_key(digest) => {}
+            Value::Object(digest) => copy(&there.objects[digest].path, &path)?,
         }
     }
-    write_objects(&bundle, &there, &objects).await?;
-    let kept: BTreeSet<&str> = merged.iter().map(|(key, _)| key).collect();
-    let gone: Vec<&str> = old.into_keys().filter(|key| !kept.contains(key)).collect();
-    for key in &gone {
+    write_objects(&bundle, root, &changed).await?;
+    let mut gone = 0;
+    for (key, _) in base.iter().filter(|(key, _)| merged.get(key).is_none()) {
         remove(root, key)?;
+        gone += 1;
     }
-    output.line(&format!("{}: {} files written, {} removed", root.display(), changed.len(), gone.len()))
+    output.line(&format!("{}: {} files written, {gone} removed", root.display(), changed.len()))
 }
 
 fn read_folder(root: &Path) -> Result<Folder, Failed> {
@@ -61,50 +56,32 @@ fn read_folder(root: &Path) -> Result<Folder, Failed> {
     }
 }
 
-/// The folders above a file.
-fn make_way(path: &Path) -> Result<(), Failed> {
-    path.parent().map_or(Ok(()), whole::make_folder)
-}
-
-async fn write_objects(
-    bundle: &Bundle,
-    there: &Folder,
-    objects: &BTreeMap<Digest, Vec<PathBuf>>,
-) -> Result<(), Failed> {
+/// Each is read once, wherever it goes.
+async fn write_objects(bundle: &Bundle, root: &Path, changed: &[(&str, Value<'_>)]) -> Result<(), Failed> {
     let sizes = bundle.sizes();
-    let wanted: BTreeSet<Digest> =
-        objects.keys().filter(|digest| sizes.contains_key(digest)).copied().collect();
+    let mut wanted = BTreeSet::new();
+    for (_, value) in changed {
+        if let Value::Object(digest) = value {
+            wanted.insert(*digest);
+        }
+    }
     let mut meter = Meter::new(wanted.iter().filter_map(|digest| sizes.get(digest)).sum());
     let written = bundle
-        .each(&wanted, async |digest, _, source| {
-            let Some((first, more)) = objects.get(&digest).and_then(|paths| paths.split_first()) else {
-                return Ok(());
-            };
-            write(source, first, |count| meter.advance(count))?;
-            more.iter().try_for_each(|path| copy(first, path))
+        .take(&wanted, &mut |digest, _, source| {
+            let mut places = changed.iter().filter(|(_, value)| *value == Value::Object(digest));
+            let Some((first, _)) = places.next() else { return Ok(()) };
+            let first = root.join(first);
+            whole::fill(&first, source, &mut |count| meter.advance(count))?;
+            places.try_for_each(|(key, _)| copy(&first, &root.join(key)))
         })
         .await;
     meter.clear();
-    written?;
-    for (digest, paths) in objects.iter().filter(|(digest, _)| !wanted.contains(digest)) {
-        let Some(source) = there.objects.get(digest) else { continue };
-        paths.iter().try_for_each(|path| copy(&source.path, path))?;
-    }
-    Ok(())
+    written
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), Failed> {
-    let mut source = std::fs::File::open(from).map_err(|cause| crate::bundle::unreadable(from, &cause))?;
-    write(&mut source, to, |_| {})
-}
-
-fn write(source: &mut dyn Read, place: &Path, mut written: impl FnMut(u64)) -> Result<(), Failed> {
-    let mut whole = Whole::begin(place)?;
-    pieces(source, |piece| {
-        written(piece.len() as u64);
-        whole.write_all(piece).map_err(|cause| unwritable(place, &cause))
-    })?;
-    whole.finish()
+    let mut source = std::fs::File::open(from).map_err(|cause| unreadable(from, &cause))?;
+    whole::fill(to, &mut source, &mut |_| {})
 }
 
 /// With the folders that are empty then.

@@ -1,6 +1,6 @@
 //! A state as its keys with their own text: what packages and transactions lay over one another.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use model::ids::Digest;
 use model::parts::{Parts, part_of};
@@ -37,47 +37,61 @@ impl Keys {
     /// All but `#spec`.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
         let files = self.values.iter().filter(|(key, _)| *key != "#spec");
-        files.map(|(key, value)| {
-            let text = value.get();
-            let digest = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')?.parse().ok());
-            (key.as_str(), digest.map_or(Value::Inline(text), Value::Object))
-        })
+        files.map(|(key, value)| (key.as_str(), value_of(value)))
+    }
+
+    /// What is at that key.
+    pub(crate) fn get(&self, key: &str) -> Option<Value<'_>> {
+        self.values.get(key).map(|value| value_of(value))
     }
 
     /// As a transaction keeps it.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        written(self.values())
+        written(&self.values)
     }
 
     /// The state with the package over it: each part that the package has anything of is the package's alone.
     pub(crate) fn with(&self, package: &Keys) -> Vec<u8> {
-        let parts: BTreeSet<&str> = package.values.keys().map(|key| part_of(key)).collect();
-        let gives_way = |key: &str| parts.iter().any(|part| self.parts.gives_way(&package.parts, part, key));
-        let stays = self.values().into_iter().filter(|(key, _)| !gives_way(key));
-        written(stays.chain(package.values()).collect())
+        let mut values = self.values.clone();
+        for part in package.values.keys().map(|key| part_of(key)) {
+            values.retain(|key, _| !self.parts.gives_way(&package.parts, part, key));
+        }
+        for (key, value) in &package.values {
+            values.insert(key.clone(), value.clone());
+        }
+        written(&values)
     }
 
     /// The state without what the part owns.
     pub(crate) fn without(&self, part: &str) -> Vec<u8> {
-        written(self.values().into_iter().filter(|(key, _)| !self.parts.owns(part, key)).collect())
-    }
-
-    fn values(&self) -> BTreeMap<&str, &RawValue> {
-        self.values.iter().map(|(key, value)| (key.as_str(), &**value)).collect()
+        let mut values = self.values.clone();
+        values.retain(|key, _| !self.parts.owns(part, key));
+        written(&values)
     }
 }
 
+fn value_of(value: &RawValue) -> Value<'_> {
+    let text = value.get();
+    let digest = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')?.parse().ok());
+    digest.map_or(Value::Inline(text), Value::Object)
+}
+
 /// `#spec` first, then sorted.
-fn written(mut values: BTreeMap<&str, &RawValue>) -> Vec<u8> {
-    let first = values.remove_entry("#spec");
+fn written(values: &BTreeMap<String, Box<RawValue>>) -> Vec<u8> {
     let mut text = String::from("{");
-    for (key, value) in first.into_iter().chain(values) {
+    let mut write = |key: &str, value: &RawValue| {
         if text.len() > 1 {
             text.push(',');
         }
         text.push_str(&serde_json::Value::from(key).to_string());
         text.push(':');
         text.push_str(value.get());
+    };
+    if let Some(spec) = values.get("#spec") {
+        write("#spec", spec);
+    }
+    for (key, value) in values.iter().filter(|(key, _)| *key != "#spec") {
+        write(key, value);
     }
     text.push('}');
     text.into_bytes()

@@ -2,6 +2,8 @@
 
 mod address;
 mod arrivals;
+#[cfg(feature = "author")]
+mod author;
 mod bundle;
 mod check;
 mod cli;
@@ -14,6 +16,7 @@ mod events;
 mod export;
 mod failed;
 mod folder;
+#[cfg(feature = "author")]
 mod image;
 mod import;
 mod keys;
@@ -23,8 +26,10 @@ mod meter;
 mod output;
 mod package;
 mod payload;
+mod place;
 mod plan;
 mod pvtx;
+mod remote;
 mod show;
 mod signal;
 mod sse;
@@ -35,15 +40,18 @@ mod whole;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::client::Client;
+use crate::control::Turn;
 use crate::events::Until;
 use crate::failed::Failed;
 use crate::output::Output;
+use crate::place::{Host, Place};
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
@@ -53,7 +61,7 @@ fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     let output = Output::new(cli.color);
-    match block_on(carry_out(cli, &output)) {
+    match block_on(Box::pin(carry_out(cli, &output))) {
         Ok(code) => ExitCode::from(code),
         Err(failed) => {
             complain(&failed);
@@ -62,7 +70,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn block_on<T>(work: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
+/// Boxed: the runtime is in the program once, whatever it runs.
+fn block_on(work: Pin<Box<dyn Future<Output = Result<u8, Failed>> + '_>>) -> Result<u8, Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let failed =
         |cause: std::io::Error| Failed::Source { what: "start".to_owned(), cause: cause.to_string() };
@@ -82,12 +91,16 @@ fn complain(failed: &Failed) {
 }
 
 async fn carry_out(cli: Cli, output: &Output) -> Result<u8, Failed> {
-    let client = Client::new(cli.socket.unwrap_or_else(default_socket));
+    let client = Client::new(place(&cli)?);
     let client = &client;
     match cli.command {
         Command::DemoPayload { mode } => return payload::run(mode, client, output).await,
         Command::Signal { signal } => signal::send(client, signal).await,
-        Command::Post(post) => deliver::post(client, output, &post).await,
+        Command::Post(post) => match client.place() {
+            Place::Socket(_) => deliver::post(client, output, &post).await,
+            Place::Host(host) => remote::post(client, host, output, &post).await,
+        },
+        Command::Get { folder } => remote::get(client, output, &folder).await,
         Command::Run(run) => deliver::run(client, output, &run).await,
         Command::Ps { watch: false, format } => device::ps(client, output, format).await,
         Command::Ps { watch: true, format } => watch::containers(client, output, format).await,
@@ -108,12 +121,49 @@ async fn carry_out(cli: Cli, output: &Output) -> Result<u8, Failed> {
         Command::Check { path, format } => check::check(&path, output, format),
         Command::Plan { from, to, format } => plan::print(client, output, &from, &to, format).await,
         Command::Gc => control::collect(client, output).await,
+        Command::Factory { revision } => control::make_factory(client, output, revision.as_deref()).await,
+        Command::Reboot(sure) => control::turn(client, output, Turn::Reboot, sure).await,
+        Command::Poweroff(sure) => control::turn(client, output, Turn::Off, sure).await,
         Command::Export { from, file } => export::export(client, output, &from, &file).await,
         Command::Import { file, folder } => import::import(&file, &folder, output).await,
         Command::Tx { command } => tx::run(client, output, command).await,
+        #[cfg(feature = "author")]
+        Command::Init { dir } => author::init(&dir, output),
+        #[cfg(feature = "author")]
+        Command::Clone(asked) => author::clone(client, &asked, output).await,
+        #[cfg(feature = "author")]
+        Command::Add(asked) => author::mark(&asked, output),
+        #[cfg(feature = "author")]
+        Command::Diff(asked) => author::diff(client, &asked, output).await,
+        #[cfg(feature = "author")]
+        Command::App(asked) => author::app(&asked, output).await,
+        #[cfg(feature = "author")]
         Command::Image { folder, out } => image::write(&folder, &out, output),
     }?;
     Ok(0)
+}
+
+/// Over a network only what the device endpoint answers can be asked.
+fn place(cli: &Cli) -> Result<Place, Failed> {
+    let Some(host) = &cli.host else {
+        return Ok(Place::Socket(cli.socket.clone().unwrap_or_else(default_socket)));
+    };
+    let is_answered_there = matches!(
+        cli.command,
+        Command::Post(_)
+            | Command::Get { .. }
+            | Command::Progress { .. }
+            | Command::Events { .. }
+            | Command::Check { .. }
+            | Command::Image { .. }
+    );
+    if !is_answered_there {
+        return Err(Failed::Usage {
+            text: "--host goes with post, get, progress and events; all else is asked at the agent's socket"
+                .to_owned(),
+        });
+    }
+    Host::parse(host, cli.token_file.as_deref()).map(Place::Host)
 }
 
 fn default_socket() -> PathBuf {

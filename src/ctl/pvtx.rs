@@ -7,6 +7,7 @@ use crate::cli::{Queue, Tx, When};
 use crate::client::Client;
 use crate::failed::Failed;
 use crate::output::Output;
+use crate::place::Place;
 
 const HELP: &str = "\
 Usage: pvtx COMMAND [SUB-COMMAND] args...
@@ -49,9 +50,10 @@ pub(crate) fn main(words: &[String]) -> u8 {
         Ok(asked) => asked,
         Err((name, text, code)) => return complain(name, &text, code),
     };
-    let client = Client::new(crate::default_socket());
-    match crate::block_on(crate::tx::run(&client, &output, command)) {
-        Ok(()) => 0,
+    let client = Client::new(Place::Socket(crate::default_socket()));
+    let run = async { crate::tx::run(&client, &output, command).await.map(|()| 0) };
+    match crate::block_on(Box::pin(run)) {
+        Ok(code) => code,
         Err(Failed::Transaction { code, text }) => complain(name, &text, code),
         Err(failed) => complain(name, &failed.to_string(), 255),
     }

@@ -8,15 +8,15 @@ mod queue;
 mod status;
 mod trail;
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use model::ids::{Digest, RevisionId};
 
 use crate::address;
-use crate::bundle::{Bundle, hash, hash_file, named_objects, pieces, unreadable};
+use crate::bundle::{Bundle, hash, hash_file, named_objects, unreadable};
 use crate::cli;
 use crate::client::Client;
 use crate::deliver;
@@ -24,7 +24,7 @@ use crate::failed::Failed;
 use crate::keys::{EMPTY, Keys};
 use crate::meter::Meter;
 use crate::output::Output;
-use crate::whole::{self, Whole, unwritable};
+use crate::whole::{self, unwritable};
 use status::{Objects, Phase, Status};
 
 /// The folder that transactions live in. While it is held, no other run changes it.
@@ -220,10 +220,7 @@ impl Transactions {
             return Ok(None);
         }
         let spooled = Spooled(self.folder.join(".package"));
-        let mut whole = Whole::begin(&spooled.0)?;
-        std::io::copy(&mut std::io::stdin().lock(), &mut whole)
-            .map_err(|cause| unwritable(&spooled.0, &cause))?;
-        whole.finish()?;
+        whole::fill(&spooled.0, &mut std::io::stdin().lock(), &mut |_| {})?;
         Ok(Some(spooled))
     }
 }
@@ -277,11 +274,18 @@ async fn keep_objects(bundle: &Bundle, folder: &Path) -> Result<(), Failed> {
     whole::make_folder(folder)?;
     let sizes = bundle.sizes();
     let named = named_objects(&bundle.state).into_values();
-    let lacking = named.filter(|digest| sizes.contains_key(digest) && !is_kept(folder, digest)).collect();
-    let bytes = std::collections::BTreeSet::iter(&lacking).filter_map(|digest| sizes.get(digest)).sum();
+    let mut lacking = BTreeSet::new();
+    let mut bytes = 0;
+    for digest in named.filter(|digest| !is_kept(folder, digest)) {
+        if let Some(size) = sizes.get(&digest).filter(|_| lacking.insert(digest)) {
+            bytes += size;
+        }
+    }
     let mut meter = Meter::new(bytes);
     let kept = bundle
-        .each(&lacking, async |digest, _, source| keep(&folder.join(digest.to_string()), source, &mut meter))
+        .take(&lacking, &mut |digest, _, source| {
+            whole::fill(&folder.join(digest.to_string()), source, &mut |count| meter.advance(count))
+        })
         .await;
     meter.clear();
     kept
@@ -289,14 +293,4 @@ async fn keep_objects(bundle: &Bundle, folder: &Path) -> Result<(), Failed> {
 
 fn is_kept(folder: &Path, digest: &Digest) -> bool {
     hash_file(&folder.join(digest.to_string())).is_ok_and(|(found, _)| found == *digest)
-}
-
-fn keep(place: &Path, source: &mut dyn Read, meter: &mut Meter) -> Result<(), Failed> {
-    use std::io::Write;
-    let mut whole = Whole::begin(place)?;
-    pieces(source, |piece| {
-        meter.advance(piece.len() as u64);
-        whole.write_all(piece).map_err(|cause| unwritable(place, &cause))
-    })?;
-    whole.finish()
 }

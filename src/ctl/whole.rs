@@ -1,9 +1,10 @@
 //! A file that carries its name only once it is whole, on the disk.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use crate::bundle::pieces;
 use crate::failed::Failed;
 
 /// A file being written beside its place, as `NAME.part`. Dropped unfinished, nothing of it stays.
@@ -51,6 +52,12 @@ impl Write for Whole {
     }
 }
 
+impl Seek for Whole {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.as_mut().map_or(Ok(0), |file| file.seek(to))
+    }
+}
+
 impl Drop for Whole {
     fn drop(&mut self) {
         if self.file.is_some() {
@@ -63,6 +70,16 @@ impl Drop for Whole {
 pub(crate) fn write(place: &Path, bytes: &[u8]) -> Result<(), Failed> {
     let mut whole = Whole::begin(place)?;
     whole.write_all(bytes).map_err(|cause| unwritable(place, &cause))?;
+    whole.finish()
+}
+
+/// All that the source has; `written` hears the size of each piece.
+pub(crate) fn fill(place: &Path, source: &mut dyn Read, written: &mut dyn FnMut(u64)) -> Result<(), Failed> {
+    let mut whole = Whole::begin(place)?;
+    pieces(source, &mut |piece| {
+        written(piece.len() as u64);
+        whole.write_all(piece).map_err(|cause| unwritable(place, &cause))
+    })?;
     whole.finish()
 }
 

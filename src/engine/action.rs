@@ -48,6 +48,13 @@ pub enum Action {
         /// Ask or force.
         how: StopHow,
     },
+    /// Note in the runtime record that a life said that it is ready, for an agent that comes later. Nothing reports.
+    NoteReady {
+        /// Which container.
+        container: ContainerName,
+        /// Which life.
+        generation: Generation,
+    },
     /// Read, parse and check a revision: its trail, every object's presence and sha256. → `Verified`
     Verify {
         /// Which revision.
@@ -80,6 +87,12 @@ pub enum Action {
     Collect {
         /// Trails that must stay whatever their age.
         keep: BTreeSet<RevisionId>,
+    },
+    /// Check a revision, then lay it down as the factory revision: whole beside the former one, then in its place. What is still
+    /// mounted of the former one stays. → `FactoryMade`
+    MakeFactory {
+        /// Whose content it gets.
+        from: RevisionId,
     },
     /// Answer a request. Nothing reports.
     Reply {

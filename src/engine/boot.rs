@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 
 use model::boot::{BootVars, BootedAs};
-use model::durable::{Durable, FailureRecord, Trial, TrialKind, TrialStage};
+use model::durable::{Durable, FailureRecord, Term, Trial, TrialKind, TrialStage};
 use model::ids::RevisionId;
 use model::plan::Needs;
 use model::progress::UpdateStatus;
@@ -18,6 +18,7 @@ use crate::action::{Action, StopHow};
 use crate::course::{Back, Course, Departure, LeaveStage, TryStage, Why};
 use crate::event::Observed;
 use crate::leftover::Leftover;
+use crate::life::Attached;
 use crate::loader::Loader;
 use crate::plan;
 use crate::thought::Thought;
@@ -38,9 +39,9 @@ enum Lead {
     Interrupted,
     /// The trial was interrupted by the agent's end alone; another boot is needed.
     InterruptedHere,
-    /// The trial was decided bad; the committed revision was booted.
+    /// The trial was decided bad, or was for once; the committed revision was booted.
     RollBack,
-    /// The trial was decided bad; another boot is needed.
+    /// The trial was decided bad, or was for once; another boot is needed.
     RollBackHere,
     /// Something else was booted.
     Wrong,
@@ -56,8 +57,15 @@ fn lead(durable: &Durable, booted: &BootedAs) -> Lead {
         };
     };
     let (reboot, here) = (trial.kind == TrialKind::Reboot, &trial.revision);
+    if trial.term == Term::OnceProved {
+        return match booted {
+            BootedAs::Trying(booted) if reboot && booted == here => Lead::RollBackHere,
+            BootedAs::Committed(_) | BootedAs::Trying(_) | BootedAs::NoLoader => Lead::RollBack,
+        };
+    }
+    let lasts = trial.term == Term::Lasting;
     match (booted, &trial.stage) {
-        (BootedAs::Committed(booted), _) if reboot && booted == here => Lead::Commit,
+        (BootedAs::Committed(booted), _) if reboot && lasts && booted == here => Lead::Commit,
         (BootedAs::NoLoader, TrialStage::Committing) if reboot => Lead::Commit,
         (BootedAs::NoLoader, TrialStage::Begun) if reboot => Lead::Try,
         (BootedAs::Trying(booted), stage) if reboot && booted == here => match stage {
@@ -74,7 +82,6 @@ fn lead(durable: &Durable, booted: &BootedAs) -> Lead {
 impl Engine {
     /// The agent's life begins.
     pub(crate) fn boot(&mut self, observed: &Arc<Observed>, thought: &mut Thought) {
-        self.end_former_lives(observed, thought);
         for (revision, progress) in self.disk.durable().unwritten.clone() {
             self.documents.put(&revision, progress, None);
         }
@@ -99,7 +106,7 @@ impl Engine {
                 self.leave(Why::Back, AfterShutdown::Restart, "the trial was interrupted", thought);
             }
             (Lead::RollBackHere, Some(_)) => {
-                self.leave(Why::Back, AfterShutdown::Restart, "the trial failed", thought);
+                self.leave(Why::Back, AfterShutdown::Restart, "the trial is over", thought);
             }
             (Lead::Wrong, _) => self.correct_boot(observed, thought),
             (Lead::Ordinary | Lead::RollBack, _) => self.start_committed(observed, thought),
@@ -113,12 +120,20 @@ impl Engine {
                 None,
             ) => self.start_committed(observed, thought),
         }
+        self.meet_former_lives(observed, thought);
     }
 
-    /// Until attaching to them exists, each life of a former agent is ended, and seen gone before anything starts.
-    fn end_former_lives(&mut self, observed: &Observed, thought: &mut Thought) {
+    /// A life of a former agent goes on where it is what would be started now. Every other is ended, and seen gone before
+    /// anything starts.
+    fn meet_former_lives(&mut self, observed: &Observed, thought: &mut Thought) {
         let until = thought.now + self.settings.effect_deadline;
-        for (container, generation) in observed.alive.iter().cloned() {
+        for ((container, generation), former) in &observed.alive {
+            let alone = observed.alive.iter().filter(|((other, _), _)| other == container).count() == 1;
+            let slot = self.slots.get_mut(container).filter(|_| alone && may_attach(&self.course));
+            if slot.is_some_and(|slot| slot.attach(*generation, former, thought) == Attached::Yes) {
+                continue;
+            }
+            let (container, generation) = (container.clone(), *generation);
             thought.act(Action::Stop { container: container.clone(), generation, how: StopHow::Force });
             self.leftovers.insert((container, generation), Leftover::new(until));
         }
@@ -261,6 +276,7 @@ impl Engine {
             Course::Booting(_)
             | Course::Running
             | Course::OnlyAnswering(_)
+            | Course::Once(_)
             | Course::Verifying(_)
             | Course::Trying { .. }
             | Course::Testing { .. }
@@ -269,6 +285,20 @@ impl Engine {
             | Course::Departing(_) => None,
         };
         BootVars { committed, candidate }
+    }
+}
+
+/// Whether what runs already may go on: not in a trial, whose one boot begins with nothing, nor on the way out.
+fn may_attach(course: &Course) -> bool {
+    match course {
+        Course::Running | Course::RollingBack | Course::Committing => true,
+        Course::Booting(_)
+        | Course::OnlyAnswering(_)
+        | Course::Verifying(_)
+        | Course::Trying { .. }
+        | Course::Testing { .. }
+        | Course::Once(_)
+        | Course::Departing(_) => false,
     }
 }
 

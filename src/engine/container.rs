@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 
 use model::goal::Status;
-use model::ids::{ContainerName, Generation};
+use model::ids::{ContainerName, Generation, RevisionId};
 use model::report::Happening;
 use model::revision::{Container, Revision};
 
@@ -19,7 +19,7 @@ pub(crate) struct Slot {
     pub(crate) life: Life,
     pub(crate) mounts: Mounts,
     /// What it was last mounted of: an update that does not touch it changes `spec`, never this.
-    pub(crate) mounted_of: Arc<Revision>,
+    pub(crate) mounted_of: RevisionId,
     pub(crate) fate: Fate,
     pub(crate) goal: Goal,
     /// Tries used up since the count last started.
@@ -237,7 +237,7 @@ impl Life {
 impl Slot {
     pub(crate) fn new(spec: Spec) -> Slot {
         Slot {
-            mounted_of: Arc::clone(&spec.revision),
+            mounted_of: spec.revision.id().clone(),
             spec,
             life: Life::Installed,
             mounts: Mounts::None,

@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 
+use model::durable::Term;
 use model::ids::RevisionId;
 use model::report::{Failure, Phase};
 use model::request::AfterShutdown;
@@ -15,6 +16,7 @@ use crate::time::Time;
 ///
 /// ```text
 /// Booting -> Running <-> Verifying -> Trying -> Testing -> (Committing ->) Running, one revision further
+///    |                      |            |         +--> Once, asked to be tried once --(request)--> Verifying, RollingBack
 ///    |                      |            |         |
 ///    |                      | (reboot)   +---------+-> RollingBack -> Running, as before
 ///    |                      v                      |
@@ -30,6 +32,8 @@ pub(crate) enum Course {
     Running,
     /// Nothing runs, for this reason.
     OnlyAnswering(Arc<str>),
+    /// A revision that was to be tried once has proved stable, and runs until the next boot or request.
+    Once(Back),
     /// It runs on while another revision, with the one to fall back to, is checked.
     Verifying(Verifying),
     /// Another revision runs, and must meet every goal.
@@ -48,6 +52,9 @@ pub(crate) enum Course {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Verifying {
     pub(crate) revision: RevisionId,
+    pub(crate) term: Term,
+    /// What returns from the revision that is tried once and runs meanwhile, if one does.
+    pub(crate) once: Option<Back>,
     pub(crate) target: Check,
     pub(crate) fallback: Check,
 }
@@ -131,7 +138,7 @@ impl Course {
     pub(crate) fn phase(&self) -> Phase {
         match self {
             Course::Booting(_) => Phase::Booting,
-            Course::Running => Phase::Running,
+            Course::Running | Course::Once(_) => Phase::Running,
             Course::OnlyAnswering(_) => Phase::OnlyAnswering,
             Course::Verifying(_) => Phase::Verifying,
             Course::Trying { .. } => Phase::Trying,
@@ -153,6 +160,7 @@ impl Course {
             Course::Booting(_)
             | Course::Running
             | Course::OnlyAnswering(_)
+            | Course::Once(_)
             | Course::Verifying(_)
             | Course::Committing
             | Course::RollingBack

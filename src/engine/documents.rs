@@ -97,6 +97,11 @@ impl Documents {
         }
     }
 
+    /// Whether a document of this revision is not on disk yet.
+    pub(crate) fn concern(&self, revision: &RevisionId) -> bool {
+        self.papers.contains_key(revision)
+    }
+
     /// Whether a write of this revision's document that was asked at `of` is waited for.
     pub(crate) fn awaits(&self, revision: &RevisionId, of: Time) -> bool {
         let writing = self.papers.get(revision).map(|paper| &paper.writing);

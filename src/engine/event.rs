@@ -1,7 +1,7 @@
 //! What can come in.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -122,6 +122,11 @@ pub enum Report {
         /// Bytes given back.
         outcome: Result<u64, Failure>,
     },
+    /// Of `Action::MakeFactory`.
+    FactoryMade {
+        /// Whether the new factory revision is on disk, whole, in the place of the former one.
+        outcome: Result<(), Failure>,
+    },
     /// Of `Action::Leave` only if it could not be carried out.
     LeaveFailed {
         /// Why.
@@ -138,13 +143,41 @@ pub struct Observed {
     /// every object there, or why not.
     pub revisions: BTreeMap<RevisionId, Result<Arc<Revision>, Failure>>,
     /// Lives of a former agent that are still there. The shell is already watching them: each ends in an `Exited`.
-    pub alive: BTreeSet<(ContainerName, Generation)>,
+    pub alive: Vec<((ContainerName, Generation), Former)>,
     /// Greater than every generation of the runtime record.
     pub next_generation: Generation,
     /// What the device is configured to.
     pub settings: Settings,
     /// For the report: what the shell knows that no status shows.
     pub notes: Vec<Arc<str>>,
+}
+
+/// A life of a former agent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Former {
+    /// Its program runs, nobody asked it to stop, and the shell has its output and its socket again. Its own mounts are not
+    /// held any more: what it sees of them goes with it.
+    Runs {
+        /// Its first process as the host numbers it.
+        pid: u32,
+        /// Of the container that it was started as.
+        fingerprint: u64,
+        /// Whether it said that it is ready, as far as `Action::NoteReady` got.
+        ready: FormerReady,
+        /// The revision whose trail its mounts use.
+        mounted_of: RevisionId,
+    },
+    /// It was being started or stopped: it can only be ended.
+    Unfit,
+}
+
+/// Whether a former life said that it is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FormerReady {
+    /// That was noted.
+    Said,
+    /// Nothing was.
+    NotSaid,
 }
 
 /// What the device is configured to.

@@ -12,6 +12,7 @@ mod course;
 mod disk;
 mod documents;
 mod event;
+mod factory;
 mod groups;
 mod leftover;
 mod life;
@@ -43,7 +44,7 @@ use model::report::Happening;
 use model::revision::Revision;
 
 pub use action::{Action, StopHow};
-pub use event::{Event, Observed, Report, Settings};
+pub use event::{Event, Former, FormerReady, Observed, Report, Settings};
 pub use plan::diff;
 pub use time::Time;
 
@@ -52,6 +53,7 @@ use container::{Rules, Slot, Starts};
 use course::{Check, Course};
 use disk::Disk;
 use documents::{Documents, DoneMay};
+use factory::Factory;
 use leftover::{Hope, Leftover};
 use loader::Loader;
 use slots::Slots;
@@ -89,6 +91,7 @@ pub struct Engine {
     loader: Loader,
     documents: Documents,
     store: Store,
+    factory: Factory,
     /// The update under way, or the last one of this boot.
     update: Option<(RevisionId, Progress)>,
     notes: Arc<[Arc<str>]>,
@@ -156,6 +159,7 @@ impl Engine {
             disk: Disk::new(durable),
             documents: Documents::default(),
             store: Store::default(),
+            factory: Factory::default(),
             update: None,
             notes: Arc::from(observed.notes.as_slice()),
             course: Course::Booting(Arc::new(observed)),
@@ -275,6 +279,7 @@ impl Engine {
                 }
             }
             Report::Collected { outcome } => self.collected(&outcome, thought),
+            Report::FactoryMade { outcome } => self.factory_made(outcome, thought),
             Report::LeaveFailed { failure } => self.leave_failed(&failure, thought),
         }
     }
@@ -336,6 +341,7 @@ impl Engine {
             self.steer(thought);
             self.tend_loader(thought);
             self.tend_store(thought);
+            self.tend_factory(thought);
         }
     }
 
@@ -394,6 +400,7 @@ impl Engine {
             .chain(self.loader.wakes())
             .chain(self.documents.wakes())
             .chain(self.store.wakes())
+            .chain(self.factory.wakes())
     }
 
     fn goal_wakes(&self, slot: &Slot) -> Option<(Time, &'static str)> {
@@ -430,6 +437,7 @@ impl Engine {
             Course::Booting(_)
             | Course::Running
             | Course::OnlyAnswering(_)
+            | Course::Once(_)
             | Course::Trying { .. }
             | Course::Committing
             | Course::RollingBack

@@ -11,9 +11,17 @@ use model::report::{Exit, Failure};
 
 use crate::action::{Action, StopHow};
 use crate::container::{Fate, GaveUp, Keep, Life, Mounts, Rest, Rules, Said, Slot, Starts, StopStage};
+use crate::event::{Former, FormerReady};
 use crate::recovery::{self, Ending, Next};
 use crate::thought::Thought;
 use crate::time::Time;
+
+/// Whether a former life goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attached {
+    Yes,
+    No,
+}
 
 impl Slot {
     /// Moves as far as it can by itself.
@@ -159,8 +167,8 @@ impl Slot {
     }
 
     fn mount(&mut self, generation: Generation, until: Time, thought: &mut Thought) {
-        self.mounted_of = Arc::clone(&self.spec.revision);
         let (container, revision) = (self.name().clone(), self.spec.revision.id().clone());
+        self.mounted_of = revision.clone();
         thought.act(Action::Mount { container, revision, generation });
         let reason = Arc::clone(&self.reason);
         self.pass(Life::Mounting { generation, until }, reason, thought);
@@ -196,6 +204,30 @@ impl Slot {
         let how = if stage == StopStage::Asked { StopHow::Ask } else { StopHow::Force };
         thought.act(Action::Stop { container: self.name().clone(), generation, how });
         self.pass(Life::Stopping { generation, since, stage, until }, why, thought);
+    }
+
+    /// A life of a former agent becomes its own, if it was started as this container.
+    pub(crate) fn attach(
+        &mut self,
+        generation: Generation,
+        former: &Former,
+        thought: &mut Thought,
+    ) -> Attached {
+        match former {
+            Former::Runs { pid, fingerprint, ready, mounted_of }
+                if *fingerprint == self.spec.container.fingerprint() =>
+            {
+                let ready = match ready {
+                    FormerReady::Said => Said::Ready,
+                    FormerReady::NotSaid => Said::Nothing,
+                };
+                self.mounted_of = mounted_of.clone();
+                let life = Life::Running { generation, pid: *pid, since: thought.now, ready };
+                self.pass(life, "a former agent started it", thought);
+                Attached::Yes
+            }
+            Former::Runs { .. } | Former::Unfit => Attached::No,
+        }
     }
 
     /// `Mounted` was reported for the mount that is asked.
@@ -252,12 +284,15 @@ impl Slot {
             return Err("its goal is not READY");
         }
         match &mut self.life {
-            Life::Starting { ready, .. } => {
+            Life::Starting { ready: Said::Ready, .. } | Life::Running { ready: Said::Ready, .. } => Ok(()),
+            Life::Starting { generation, ready, .. } => {
                 *ready = Said::Ready;
+                let generation = *generation;
+                thought.act(Action::NoteReady { container: self.name().clone(), generation });
                 Ok(())
             }
-            Life::Running { ready: Said::Ready, .. } => Ok(()),
-            Life::Running { .. } => {
+            &mut Life::Running { generation, .. } => {
+                thought.act(Action::NoteReady { container: self.name().clone(), generation });
                 self.says_ready_if(Said::Ready, thought);
                 Ok(())
             }

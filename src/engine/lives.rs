@@ -1,7 +1,9 @@
 //! Short lives of a device, told as tables: what comes in, what goes out.
 
 mod boots;
+mod factory;
 mod late;
+mod once;
 mod plans;
 mod recovery;
 mod requests;
@@ -24,7 +26,7 @@ use model::report::{Exit, Failure, FailureKind, Happening};
 use model::request::{AfterShutdown, Control, Refusal, Reply, Request, Signal};
 use model::revision::{Defaults, Revision};
 
-use crate::{Action, Engine, Event, Observed, Report, Settings, StopHow, Time};
+use crate::{Action, Engine, Event, Former, FormerReady, Observed, Report, Settings, StopHow, Time};
 
 /// A device whose effects succeed at once unless it was told otherwise, with everything it did.
 pub(crate) struct Device {
@@ -41,6 +43,8 @@ pub(crate) struct Device {
     /// Containers that ignore their halt signal.
     pub(crate) stubborn: BTreeSet<&'static str>,
     pub(crate) living: BTreeMap<ContainerName, Generation>,
+    /// How the next agent finds them.
+    former: BTreeMap<ContainerName, Former>,
     pub(crate) progress: BTreeMap<RevisionId, Progress>,
     pub(crate) left: Option<AfterShutdown>,
     log: Vec<String>,
@@ -98,6 +102,7 @@ impl Device {
             full: false,
             stubborn: BTreeSet::new(),
             living: BTreeMap::new(),
+            former: BTreeMap::new(),
             progress: BTreeMap::new(),
             left: None,
             log: Vec::new(),
@@ -121,7 +126,9 @@ impl Device {
     pub(crate) fn boot_as(&mut self, booted: BootedAs) -> &mut Device {
         let next = self.living.values().map(|one| one.0 + 1).max().unwrap_or(1);
         let mut observed = observed(&self.revisions, booted, next, &self.settings);
-        observed.alive = self.living.iter().map(|(name, generation)| (name.clone(), *generation)).collect();
+        let former = |name: &ContainerName| self.former.get(name).cloned().unwrap_or(Former::Unfit);
+        let living = self.living.iter();
+        observed.alive = living.map(|(name, one)| ((name.clone(), *one), former(name))).collect();
         self.engine = Engine::new(self.disk.clone(), observed);
         self.left = None;
         self.event(Event::Booted)
@@ -178,7 +185,7 @@ impl Device {
             Action::Unmount { container, generation } => {
                 Event::Report(Report::Unmounted { container, generation, outcome })
             }
-            Action::Start { container, generation, .. } => {
+            Action::Start { container, revision, generation } => {
                 let started = failure.map_or(Ok(100), Err);
                 if started.is_ok() {
                     assert!(
@@ -187,17 +194,28 @@ impl Device {
                         self.log
                     );
                     self.living.insert(container.clone(), generation);
+                    let fingerprint = self.revisions[&revision].container(&container).unwrap().fingerprint();
+                    let ready = FormerReady::NotSaid;
+                    let former = Former::Runs { pid: 100, fingerprint, ready, mounted_of: revision };
+                    self.former.insert(container.clone(), former);
                 }
                 Event::Report(Report::Started { container, generation, outcome: started })
             }
             Action::Stop { container, how: StopHow::Ask, .. }
                 if self.stubborn.contains(container.as_str()) =>
             {
+                self.former.insert(container, Former::Unfit);
                 return None;
             }
             Action::Stop { container, generation, .. } => {
                 self.living.remove(&container);
                 Event::Exited { container, generation, exit: Exit::Signal(15) }
+            }
+            Action::NoteReady { container, .. } => {
+                if let Some(Former::Runs { ready, .. }) = self.former.get_mut(&container) {
+                    *ready = FormerReady::Said;
+                }
+                return None;
             }
             Action::Verify { revision } => {
                 let found = self.revisions.get(&revision).cloned();
@@ -221,6 +239,7 @@ impl Device {
             Action::Collect { .. } => {
                 Event::Report(Report::Collected { outcome: failure.map_or(Ok(7), Err) })
             }
+            Action::MakeFactory { .. } => Event::Report(Report::FactoryMade { outcome }),
             Action::Reply { .. } => return None,
             Action::Leave(then) => match failure {
                 Some(failure) => Event::Report(Report::LeaveFailed { failure }),
@@ -317,7 +336,7 @@ fn observed(
     Observed {
         booted,
         revisions: revisions.iter().map(|(id, one)| (id.clone(), Ok(Arc::clone(one)))).collect(),
-        alive: BTreeSet::new(),
+        alive: Vec::new(),
         next_generation: Generation(next),
         settings: settings.clone(),
         notes: Vec::new(),
@@ -350,6 +369,9 @@ fn line(action: &Action) -> (&'static str, String) {
         Action::Stop { container, generation, how: StopHow::Force } => {
             ("force", format!("force {container} {generation}"))
         }
+        Action::NoteReady { container, generation } => {
+            ("note", format!("note {container} {generation} ready"))
+        }
         Action::Verify { revision } => ("verify", format!("verify {revision}")),
         Action::Install { revision, .. } => ("install", format!("install {revision}")),
         Action::SetBoot { vars, .. } => {
@@ -360,6 +382,7 @@ fn line(action: &Action) -> (&'static str, String) {
             ("progress", format!("progress {revision} {:?} {}", progress.status, progress.message))
         }
         Action::Collect { keep } => ("collect", format!("collect, keep {keep:?}")),
+        Action::MakeFactory { from } => ("factory", format!("make factory of {from}")),
         Action::Reply { reply: Reply::Refused(refusal), .. } => {
             ("reply", format!("reply {}", refused(refusal)))
         }

@@ -81,6 +81,13 @@ impl Engine {
         if let Course::OnlyAnswering(why) = &self.course {
             notes.push(Arc::from(format!("nothing is started: {why}")));
         }
+        if let (Course::Once(_), Some(current)) = (&self.course, &self.current) {
+            notes.push(Arc::from(format!(
+                "revision {} is tried once: the next boot, or LOCAL_RUN of {}, brings that back",
+                current.id(),
+                durable.committed
+            )));
+        }
         if let Health::Failing { .. } = self.disk.health() {
             notes.push(Arc::from("the disk cannot be written: updates wait, containers run on"));
         }

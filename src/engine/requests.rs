@@ -2,6 +2,7 @@
 
 use alloc::format;
 
+use model::durable::Term;
 use model::ids::{ContainerName, Generation, RequestId};
 use model::recovery::RestartPolicy;
 use model::report::Happening;
@@ -12,6 +13,7 @@ use crate::action::Action;
 use crate::container::{Fate, Life};
 use crate::course::{Course, LeaveStage, Why};
 use crate::thought::{Moved, Thought};
+use crate::update::Wanted;
 
 /// Whether the device is in the middle of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,12 +31,21 @@ impl Engine {
         match what {
             Request::Post { .. } | Request::Collect if self.is_leaving() => self.busy(request, thought),
             Request::Post { revision } => self.post(request, revision, thought),
-            Request::Run { revision, force } => self.run(request, revision, force, thought),
+            Request::Run { revision, force } => {
+                self.run(request, Wanted { revision, force, term: Term::Lasting }, thought);
+            }
+            Request::TryOnce { revision, force } => {
+                self.run(request, Wanted { revision, force, term: Term::Once }, thought);
+            }
+            Request::MakeFactory { revision } => self.make_factory(request, revision, thought),
             Request::Control { container, control } => self.control(request, &container, control, thought),
             Request::Signal { container, generation, signal } => {
                 self.signal(request, &container, generation, signal, thought);
             }
             Request::Collect if self.updating() == Updating::Yes => self.busy(request, thought),
+            Request::Collect if self.factory.is_under_way() => {
+                self.refuse(request, Refusal::CommandUnderWay, thought);
+            }
             Request::Collect => self.collect(request, thought),
             Request::ShutDown { then } => self.shut_down(request, then, thought),
         }
@@ -45,9 +56,12 @@ impl Engine {
     pub(crate) fn asked_unsaved(&mut self, request: RequestId, what: Request, thought: &mut Thought) {
         match what {
             Request::Signal { .. } | Request::ShutDown { .. } => self.asked(request, what, thought),
-            Request::Post { .. } | Request::Run { .. } | Request::Control { .. } | Request::Collect => {
-                self.refuse(request, Refusal::NotSaved, thought);
-            }
+            Request::Post { .. }
+            | Request::Run { .. }
+            | Request::TryOnce { .. }
+            | Request::MakeFactory { .. }
+            | Request::Control { .. }
+            | Request::Collect => self.refuse(request, Refusal::NotSaved, thought),
         }
     }
 
@@ -56,13 +70,13 @@ impl Engine {
         thought.act(Action::Reply { request, reply: Reply::Refused(refusal) });
     }
 
-    fn busy(&mut self, request: RequestId, thought: &mut Thought) {
+    pub(crate) fn busy(&mut self, request: RequestId, thought: &mut Thought) {
         self.refuse(request, Refusal::Busy(self.course.phase()), thought);
     }
 
     fn updating(&self) -> Updating {
         match self.course {
-            Course::Running | Course::OnlyAnswering(_) => Updating::No,
+            Course::Running | Course::OnlyAnswering(_) | Course::Once(_) => Updating::No,
             Course::Booting(_)
             | Course::Verifying(_)
             | Course::Trying { .. }
@@ -85,7 +99,7 @@ impl Engine {
         thought: &mut Thought,
     ) {
         let phase = self.course.phase();
-        let calm = matches!(self.course, Course::Running | Course::Verifying(_));
+        let calm = matches!(self.course, Course::Running | Course::Once(_) | Course::Verifying(_));
         let outcome = match self.slots.get_mut(container) {
             None => Err(Refusal::NoSuchContainer(container.clone())),
             Some(slot) if slot.spec.container.restart_policy == RestartPolicy::System => {

@@ -27,8 +27,11 @@ impl Engine {
 
     /// Takes down what the walk showed. Nothing here keeps anything from starting: it is saved by a wake-up of its own.
     pub(crate) fn settle(&mut self, thought: &mut Thought) {
-        // Where nothing runs there is no walk, and nothing to conclude from it.
-        if self.current.is_none() || !self.is_walk_decided(Stakes::Ordinary) {
+        // Where nothing runs there is no walk, and nothing to conclude from it; what is tried once says nothing of what is committed.
+        if self.current.is_none()
+            || self.disk.durable().trial.is_some()
+            || !self.is_walk_decided(Stakes::Ordinary)
+        {
             return;
         }
         let durable = self.disk.durable();

@@ -153,7 +153,7 @@ pub fn start(container: &Container, context: &Context) -> Result<StartPlan, Fail
     steps.push(SetupStep::Root { tree: entered_root(container, conf, context), attributes: BTreeSet::new() });
     automatic(conf.auto_mounts, &namespaces, context, &mut steps);
     if conf.dev == Dev::Made {
-        dev::made(conf, &namespaces, context.privileges, &mut steps);
+        dev::made(conf, container.run.dev_log, &namespaces, context.privileges, &mut steps);
     }
     pantavisor(container, context, &mut steps);
     for entry in &conf.mounts {
@@ -373,12 +373,6 @@ fn pantavisor(container: &Container, context: &Context, steps: &mut Vec<SetupSte
     for kind in METADATA.iter().filter(|_| sees_all(container)) {
         let (all, here) = (context.places.metadata(kind), format!("/pantavisor/{kind}"));
         steps.push(bind(all, &here, &attributes, Create::Nothing, Need::Required));
-    }
-    match container.run.dev_log {
-        model::run::DevLog::Bound => {
-            steps.push(bind("/dev/log".to_owned(), "/dev/log", &[], Create::File, Need::Optional));
-        }
-        model::run::DevLog::Absent => {}
     }
 }
 

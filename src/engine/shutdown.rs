@@ -3,6 +3,7 @@
 use alloc::format;
 
 use model::report::Failure;
+use model::request::AfterShutdown;
 
 use crate::Engine;
 use crate::action::Action;
@@ -98,7 +99,15 @@ impl Engine {
 
     fn stay(&mut self, why: &str, thought: &mut Thought) {
         thought.note(format!("could not leave: {why}"));
-        let Course::Departing(departure) = &self.course else { return };
+        let Course::Departing(departure) = &mut self.course else { return };
+        match departure.then {
+            // A device that stays on must not stay on with nothing running.
+            AfterShutdown::PowerOff | AfterShutdown::Reboot => {
+                departure.then = AfterShutdown::Restart;
+                return self.at_stage(LeaveStage::Telling, thought);
+            }
+            AfterShutdown::End | AfterShutdown::Restart => {}
+        }
         if matches!(departure.why, Why::Try(_)) && thought.may_decide() {
             return self.fail_departure(format!("could not leave: {why}"), thought);
         }

@@ -102,7 +102,7 @@ impl Engine {
             if let Course::Verifying(verifying) = &self.course { Some(&verifying.revision) } else { None };
         let current = self.current.as_ref().map(|current| current.id());
         // What runs on them may be older than what is current, and have its writable layers there.
-        let mounted = self.slots.values().map(|slot| slot.mounted_of.id());
+        let mounted = self.slots.values().map(|slot| &slot.mounted_of);
         let named = [&durable.committed].into_iter().chain(&durable.previous).chain(trial).chain(checked);
         named.chain(current).chain(mounted).cloned().chain([RevisionId::factory()]).collect()
     }

@@ -6,7 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use model::durable::{FailureRecord, Trial, TrialKind, TrialStage};
+use model::durable::{FailureRecord, Term, Trial, TrialKind, TrialStage};
 use model::ids::RevisionId;
 use model::progress::UpdateStatus;
 use model::request::AfterShutdown;
@@ -93,6 +93,9 @@ impl Engine {
         if !thought.may_decide() {
             return;
         }
+        if self.disk.durable().trial.as_ref().is_some_and(|trial| trial.term != Term::Lasting) {
+            return self.keep_once(thought);
+        }
         let reboot = self.disk.durable().trial.as_ref().is_some_and(|trial| trial.kind == TrialKind::Reboot);
         if reboot && self.loader != Loader::Absent {
             if let Some(trial) = &mut self.disk.change().trial {
@@ -105,6 +108,19 @@ impl Engine {
             thought.decided();
             self.go(Course::Running, "it is stable", thought);
         }
+    }
+
+    /// The trial is good, and was for once: its revision runs on, and what is committed stays what a boot brings.
+    fn keep_once(&mut self, thought: &mut Thought) {
+        let Course::Testing { back, .. } = &self.course else { return };
+        let back = back.clone();
+        let Some(trial) = &mut self.disk.change().trial else { return };
+        trial.term = Term::OnceProved;
+        let revision = trial.revision.clone();
+        let message = "Update finished, revision not set as rollback point";
+        self.say(&revision, UpdateStatus::Updated, message, &[], Lasting::Yes, thought);
+        thought.decided();
+        self.go(Course::Once(back), "it is stable, and tried once", thought);
     }
 
     pub(crate) fn commit_when_told(&mut self, thought: &mut Thought) {
@@ -144,6 +160,7 @@ impl Engine {
             Course::Booting(_)
             | Course::Running
             | Course::OnlyAnswering(_)
+            | Course::Once(_)
             | Course::Verifying(_)
             | Course::Committing
             | Course::RollingBack
@@ -159,17 +176,18 @@ impl Engine {
             });
         }
         thought.decided();
-        match back {
-            Back::InPlace(revision) => {
-                self.go(Course::RollingBack, &reason, thought);
-                self.turn_to(Some(&revision), thought);
-            }
-            Back::ToNothing => {
-                self.go(Course::RollingBack, &reason, thought);
-                self.turn_to(None, thought);
-            }
-            Back::Reboot => self.leave(Why::Back, AfterShutdown::Restart, &reason, thought),
-        }
+        self.come_back(back, &reason, thought);
+    }
+
+    /// What was before the trial comes back.
+    pub(crate) fn come_back(&mut self, back: Back, reason: &str, thought: &mut Thought) {
+        let before = match back {
+            Back::InPlace(revision) => Some(revision),
+            Back::ToNothing => None,
+            Back::Reboot => return self.leave(Why::Back, AfterShutdown::Restart, reason, thought),
+        };
+        self.go(Course::RollingBack, reason, thought);
+        self.turn_to(before.as_ref(), thought);
     }
 
     /// A trial that cannot even be booted.
@@ -177,12 +195,18 @@ impl Engine {
         self.fail(Verdict { message: "Internal error", details: vec![detail] }, thought);
     }
 
-    /// What was before is back: the record of the failure lasts, and the progress document says it.
+    /// What was before is back: the record of a failure lasts, and the progress document says it. What was tried once, and well,
+    /// leaves nothing behind.
     pub(crate) fn finish_rolling_back(&mut self, thought: &mut Thought) {
-        let Some(Trial { revision, kind, stage: TrialStage::RollingBack(record), .. }) =
-            self.disk.durable().trial.clone()
-        else {
+        let Some(Trial { revision, kind, stage, term, .. }) = self.disk.durable().trial.clone() else {
             return self.go_on("", thought);
+        };
+        let failure = match (stage, term) {
+            (TrialStage::RollingBack(record), _) => Some(record),
+            (TrialStage::Begun | TrialStage::Booted | TrialStage::Committing, Term::OnceProved) => None,
+            (TrialStage::Begun | TrialStage::Booted | TrialStage::Committing, Term::Lasting | Term::Once) => {
+                return self.go_on("", thought);
+            }
         };
         // An agent that finds a trial on record takes nothing for granted of the boot loader; so the record goes when that knows,
         // or cannot be told.
@@ -192,9 +216,11 @@ impl Engine {
             return;
         }
         self.disk.change().trial = None;
-        self.remember_failure(&revision, record.clone());
-        let message = record.message.clone();
-        self.say(&revision, UpdateStatus::Error, &message, &record.details, Lasting::Yes, thought);
+        if let Some(record) = failure {
+            let FailureRecord { message, details, .. } = &record;
+            self.say(&revision, UpdateStatus::Error, message, details, Lasting::Yes, thought);
+            self.remember_failure(&revision, record);
+        }
         thought.decided();
         self.go_on("the last good revision is back", thought);
     }

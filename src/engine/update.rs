@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use model::durable::{Trial, TrialKind, TrialStage};
+use model::durable::{Term, Trial, TrialKind, TrialStage};
 use model::ids::{RequestId, RevisionId};
 use model::plan::Needs;
 use model::progress::{Progress, UpdateStatus};
@@ -34,12 +34,22 @@ pub(crate) enum Lasting {
     No,
 }
 
+/// What is asked to be run.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) revision: RevisionId,
+    /// Even if it failed before.
+    pub(crate) force: bool,
+    pub(crate) term: Term,
+}
+
 /// A revision that can be tried.
 struct Triable {
     target: Arc<Revision>,
     /// What comes back if it fails; nothing where nothing runs and nothing is whole.
     fallback: Option<Arc<Revision>>,
     needs: Needs,
+    term: Term,
 }
 
 /// Why an update is not tried, or does not go on.
@@ -49,16 +59,16 @@ pub(crate) struct Verdict {
 }
 
 impl Engine {
-    /// LOCAL_RUN.
-    pub(crate) fn run(
-        &mut self,
-        request: RequestId,
-        revision: RevisionId,
-        force: bool,
-        thought: &mut Thought,
-    ) {
-        if let Err(refusal) = self.may_run(&revision, force, thought) {
+    /// LOCAL_RUN, TRY_ONCE. Where one is tried once, to run what is committed is to return from it.
+    pub(crate) fn run(&mut self, request: RequestId, wanted: Wanted, thought: &mut Thought) {
+        if let Err(refusal) = self.may_run(&wanted, thought) {
             return self.refuse(request, refusal, thought);
+        }
+        let Wanted { revision, term, .. } = wanted;
+        let once = if let Course::Once(back) = &self.course { Some(back.clone()) } else { None };
+        if let Some(back) = once.clone().filter(|_| revision == self.disk.durable().committed) {
+            thought.act(Action::Reply { request, reply: Reply::Done });
+            return self.come_back(back, "on request", thought);
         }
         if self.is_only_answering() && revision == self.disk.durable().committed {
             self.disk.change().unsettled_starts = 0;
@@ -67,16 +77,32 @@ impl Engine {
         thought.decided();
         thought.act(Action::Reply { request, reply: Reply::Done });
         let (target, fallback) = (Check::NotAsked, Check::NotAsked);
-        self.go(Course::Verifying(Verifying { revision, target, fallback }), "it was asked for", thought);
+        let verifying = Verifying { revision, term, once, target, fallback };
+        self.go(Course::Verifying(verifying), "it was asked for", thought);
     }
 
-    fn may_run(&self, revision: &RevisionId, force: bool, thought: &Thought) -> Result<(), Refusal> {
+    fn may_run(&self, wanted: &Wanted, thought: &Thought) -> Result<(), Refusal> {
+        let Wanted { revision, force, term } = wanted;
         let durable = self.disk.durable();
-        if !matches!(self.course, Course::Running | Course::OnlyAnswering(_)) {
-            return Err(Refusal::Busy(self.course.phase()));
+        let is_committed = *revision == durable.committed;
+        let in_use = match &self.course {
+            Course::Running => is_committed,
+            Course::OnlyAnswering(_) => is_committed && *term == Term::Once,
+            Course::Once(_) if is_committed && *term == Term::Lasting => return Ok(()),
+            Course::Once(Back::Reboot) => return Err(self.only_a_boot_returns()),
+            Course::Once(_) => is_committed,
+            Course::Booting(_)
+            | Course::Verifying(_)
+            | Course::Trying { .. }
+            | Course::Testing { .. }
+            | Course::Committing
+            | Course::RollingBack
+            | Course::Departing(_) => return Err(Refusal::Busy(self.course.phase())),
+        };
+        if self.factory.is_under_way() {
+            return Err(Refusal::CommandUnderWay);
         }
-        let running = *revision == durable.committed && !self.is_only_answering();
-        if running || self.store.is_installing(revision) {
+        if in_use || self.store.is_installing(revision) || self.factory.may_still_change(revision) {
             return Err(Refusal::RevisionInUse(revision.clone()));
         }
         if let Some(failure) = durable.failures.get(revision).filter(|failure| failure.final_ && !force) {
@@ -84,6 +110,13 @@ impl Engine {
             return Err(Refusal::FailedBefore { revision: revision.clone(), record });
         }
         if thought.may_decide() { Ok(()) } else { Err(Refusal::NotSaved) }
+    }
+
+    fn only_a_boot_returns(&self) -> Refusal {
+        let committed = &self.disk.durable().committed;
+        Refusal::Unsupported(Arc::from(format!(
+            "a revision is tried once, and only another boot returns from it: LOCAL_RUN {committed} first, which boots"
+        )))
     }
 
     /// `Verified` was reported.
@@ -119,6 +152,7 @@ impl Engine {
                 self.obey_policies(thought);
             }
             Course::OnlyAnswering(_) => self.finish_rolling_back(thought),
+            Course::Once(_) => self.obey_policies(thought),
             Course::Verifying(_) => {
                 self.settle(thought);
                 self.verify(thought);
@@ -150,13 +184,18 @@ impl Engine {
             return;
         }
         let (revision, target, fallback) = (revision.clone(), target.clone(), fallback.clone());
-        match self.judge_revisions(target, fallback) {
+        let (term, once) = (verifying.term, verifying.once.clone());
+        let before = if matches!(once, Some(Back::ToNothing)) { None } else { self.current.clone() };
+        match self.judge_revisions(term, before.as_ref(), target, fallback) {
             Ok(triable) => self.begin(triable, thought),
             Err(verdict) => {
                 let Verdict { message, details } = verdict;
                 self.say(&revision, UpdateStatus::WontGo, message, &details, Lasting::Yes, thought);
                 thought.decided();
-                self.go_on(message, thought);
+                match once {
+                    Some(back) => self.come_back(back, message, thought),
+                    None => self.go_on(message, thought),
+                }
             }
         }
     }
@@ -164,6 +203,8 @@ impl Engine {
     /// Whether the target can be tried, and what that takes.
     fn judge_revisions(
         &self,
+        term: Term,
+        before: Option<&Arc<Revision>>,
         target: Result<Arc<Revision>, Failure>,
         fallback: Result<Arc<Revision>, Failure>,
     ) -> Result<Triable, Verdict> {
@@ -175,8 +216,8 @@ impl Engine {
         let fallback = match fallback {
             Ok(fallback) => fallback,
             // Where nothing runs, nothing can be lost.
-            Err(_) if self.current.is_none() => {
-                return Ok(Triable { target, fallback: None, needs: Needs::Restart });
+            Err(_) if before.is_none() => {
+                return Ok(Triable { target, fallback: None, needs: Needs::Restart, term });
             }
             Err(failure) => {
                 let details =
@@ -191,12 +232,12 @@ impl Engine {
                 details.extend(plan.reboot_because);
                 Err(Verdict { message: "Update aborted", details })
             }
-            (_, needs) => Ok(Triable { target, fallback: Some(fallback), needs }),
+            (_, needs) => Ok(Triable { target, fallback: before.is_some().then_some(fallback), needs, term }),
         }
     }
 
     fn begin(&mut self, triable: Triable, thought: &mut Thought) {
-        let Triable { target, fallback, needs } = triable;
+        let Triable { target, fallback, needs, term } = triable;
         let revision = target.id().clone();
         let kind = if needs == Needs::Reboot { TrialKind::Reboot } else { TrialKind::Restart };
         let durable = self.disk.change();
@@ -207,12 +248,10 @@ impl Engine {
             kind,
             stage: TrialStage::Begun,
             interruptions: before.map_or(0, |failure| failure.interruptions),
+            term,
         });
         thought.decided();
-        let back = match fallback.filter(|_| self.current.is_some()) {
-            Some(fallback) => Back::InPlace(fallback),
-            None => Back::ToNothing,
-        };
+        let back = fallback.map_or(Back::ToNothing, Back::InPlace);
         match kind {
             TrialKind::Restart => {
                 let message = "Transitioning to new revision without rebooting";

@@ -21,7 +21,8 @@ pub struct Cgroups {
 /// One container's group. It stays until [`Cgroup::remove`].
 #[derive(Debug)]
 pub struct Cgroup {
-    folder: PathBuf,
+    /// Boxed: without what a path under construction reserves.
+    folder: Box<Path>,
     descriptor: OwnedFd,
 }
 
@@ -45,7 +46,7 @@ impl Cgroups {
     /// They are there, and misbehave.
     pub fn open(name: &str) -> Result<Option<Cgroups>, HostError> {
         let Some(own) = own_group()? else { return Ok(None) };
-        let own = before_moving(own, name);
+        let own = before_moving(own);
         let folder = own.join(name);
         match fs::create_dir(&folder) {
             Ok(()) => {}
@@ -77,6 +78,14 @@ impl Cgroups {
         self.folder.join(container)
     }
 
+    /// Whether a process is in a container's group, or in one below.
+    pub fn holds(&self, container: &str, pid: u32) -> bool {
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let group = text.lines().find_map(|line| line.strip_prefix("0::/"));
+        let folder = self.path(container);
+        group.zip(root()).is_some_and(|(group, root)| root.join(group).starts_with(folder))
+    }
+
     /// Makes a container's group as planned. What a former agent left in it is ended first.
     ///
     /// # Errors
@@ -92,7 +101,7 @@ impl Cgroups {
         }
         let descriptor = open(&folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(HostError::at("open control group", folder.display().to_string()))?;
-        let group = Cgroup { folder, descriptor };
+        let group = Cgroup { folder: folder.into_boxed_path(), descriptor };
         match self.fill(&group, plan) {
             Ok(()) => Ok(group),
             Err(error) => {
@@ -212,16 +221,17 @@ fn own_group() -> Result<Option<PathBuf>, HostError> {
     Ok(own.map(|own| root.join(own)).filter(|folder| folder.is_dir()))
 }
 
-/// A program that executed itself anew is still in the leaf that its former life moved to.
-fn before_moving(own: PathBuf, name: &str) -> PathBuf {
+/// A program that executed itself anew is still in the leaf that its former life moved to; a service manager may have put it
+/// there in the first place.
+fn before_moving(own: PathBuf) -> PathBuf {
     match own.parent() {
-        Some(parent) if own.ends_with(LEAF) && parent.join(name).is_dir() => parent.to_owned(),
+        Some(parent) if own.ends_with(LEAF) => parent.to_owned(),
         Some(_) | None => own,
     }
 }
 
 /// Where the agent itself is, so that the group above can hand controllers down.
-const LEAF: &str = "agent";
+const LEAF: &str = "goalpost-agent";
 
 /// Where version 2 is mounted: alone, or beside version 1.
 fn root() -> Option<PathBuf> {

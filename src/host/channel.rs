@@ -17,7 +17,8 @@ pub(crate) struct Packet {
 }
 
 const MOST_DESCRIPTORS: usize = 4;
-const LARGEST: usize = 32 * 1024;
+/// Of a packet. Larger than any report: a path may have 4096 bytes.
+const LARGEST: usize = 8 * 1024;
 
 /// Whether to wait for a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,8 @@ pub(crate) fn send(to: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'
 }
 
 pub(crate) fn receive(from: BorrowedFd<'_>, wait: Wait) -> Result<Packet, Errno> {
-    let mut bytes = vec![0; LARGEST];
+    // On the stack, which is there already: a buffer on the heap would be given back, and faulted in again, for each packet.
+    let mut bytes = [0; LARGEST];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut extra = RecvAncillaryBuffer::new(&mut space);
     let flags = match wait {
@@ -53,14 +55,13 @@ pub(crate) fn receive(from: BorrowedFd<'_>, wait: Wait) -> Result<Packet, Errno>
             other => break other?,
         }
     };
-    bytes.truncate(got.bytes);
     let mut descriptors = Vec::new();
     for message in extra.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
             descriptors.extend(rights);
         }
     }
-    Ok(Packet { bytes, descriptors })
+    Ok(Packet { bytes: bytes[..got.bytes].to_vec(), descriptors })
 }
 
 /// Sends bytes of any length: the length, then pieces.

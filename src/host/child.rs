@@ -50,7 +50,7 @@ pub fn run_if_child() {
     sys::end(code)
 }
 
-/// `folder control [hold empty]`, the latter three as descriptor numbers.
+/// `folder control meeting [hold empty]`, all but the first as descriptor numbers.
 fn run(arguments: &[String]) -> Result<(), HostError> {
     let descriptor = |at: usize| -> Result<OwnedFd, Errno> {
         let number = arguments.get(at).and_then(|text| text.parse().ok()).ok_or(Errno::EINVAL)?;
@@ -59,25 +59,34 @@ fn run(arguments: &[String]) -> Result<(), HostError> {
     let folder =
         arguments.first().ok_or_else(|| HostError::at("find", "the folder for mounts")(Errno::EINVAL))?;
     let control = descriptor(1).map_err(HostError::at("find", "the agent"))?;
-    let held = match (descriptor(2), descriptor(3)) {
+    let meeting = descriptor(2).map_err(HostError::at("find", "where to meet the next agent"))?;
+    let held = match (descriptor(3), descriptor(4)) {
         (Ok(hold), Ok(empty)) => Some(Held { hold, empty }),
         _ => None,
     };
-    let outcome = launcher::serve(&control, folder, held);
+    let outcome = launcher::serve(&control, &meeting, folder, held);
     if let Err(error) = &outcome {
         launcher::report(control.as_fd(), error);
     }
     outcome
 }
 
+/// The container has no network namespace of its own.
+pub(crate) const NETWORK_SHARED: u8 = 0;
+/// It makes its own while the plan is still on its way.
+pub(crate) const NETWORK_AT_ONCE: u8 = 1;
+/// It makes its own once it has taken along what it needs of the device's.
+pub(crate) const NETWORK_IN_TURN: u8 = 2;
+
 /// Carries the plan out that comes in on `answer`. What fails is told there; exec closes it, and says so that nothing failed.
 pub(crate) fn become_container(
     answer: BorrowedFd<'_>,
     output: &Output,
     cgroup: Option<BorrowedFd<'_>>,
+    network: u8,
     kit: &Kit,
 ) -> ! {
-    let Err(error) = carry_out_all(answer, output, cgroup, kit);
+    let Err(error) = carry_out_all(answer, output, cgroup, network, kit);
     launcher::report(answer, &error);
     sys::end(127)
 }
@@ -86,15 +95,21 @@ fn carry_out_all(
     answer: BorrowedFd<'_>,
     output: &Output,
     cgroup: Option<BorrowedFd<'_>>,
+    network: u8,
     kit: &Kit,
 ) -> Result<Infallible, HostError> {
-    let bytes = channel::receive_long(answer).map_err(HostError::at("receive", "the set-up plan"))?;
-    let (own_network, steps): (u8, Vec<SetupStep>) = wire::from_bytes(&bytes)
-        .ok_or_else(|| HostError::at("understand", "the set-up plan")(Errno::EPROTO))?;
+    let own_network =
+        || sys::unshare(CloneFlags::CLONE_NEWNET).map_err(HostError::at("make", "a network namespace"));
     begin(output)?;
+    if network == NETWORK_AT_ONCE {
+        own_network()?;
+    }
+    let bytes = channel::receive_long(answer).map_err(HostError::at("receive", "the set-up plan"))?;
+    let steps: Vec<SetupStep> = wire::from_bytes(&bytes)
+        .ok_or_else(|| HostError::at("understand", "the set-up plan")(Errno::EPROTO))?;
     let outside = Outside::open(&steps)?;
-    if own_network != 0 {
-        sys::unshare(CloneFlags::CLONE_NEWNET).map_err(HostError::at("make", "a network namespace"))?;
+    if network == NETWORK_IN_TURN {
+        own_network()?;
     }
     let network = outside.map(Outside::with_inside).transpose()?;
     let mut trees = take_all(&steps)?.into_iter();
@@ -103,8 +118,18 @@ fn carry_out_all(
     let filters = load_filters(&steps)?.into_iter();
     launcher::enter(&kit.empty).map_err(HostError::at("enter", "the empty mount namespace"))?;
     sys::unshare(CloneFlags::CLONE_NEWNS).map_err(HostError::at("make", "a mount namespace"))?;
-    let mut stand =
-        Stand { root: None, kit, answer, cgroup, network, cover, labels, filters, keep: Capabilities::ALL };
+    let mut stand = Stand {
+        root: None,
+        folder: None,
+        kit,
+        answer,
+        cgroup,
+        network,
+        cover,
+        labels,
+        filters,
+        keep: Capabilities::ALL,
+    };
     for step in &steps {
         stand.carry_out(step, &mut trees)?;
     }
@@ -114,7 +139,8 @@ fn carry_out_all(
 /// Leaves everything of the agent behind that a program could notice.
 fn begin(output: &Output) -> Result<(), HostError> {
     let failed = |what| HostError::at("connect", what);
-    sys::reset_signals().map_err(HostError::at("reset", "signals"))?;
+    // The launcher has given every other signal its default meaning back.
+    sys::heed_children().map_err(HostError::at("reset", "signals"))?;
     setsid().map_err(HostError::at("begin", "a session"))?;
     let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, rustix::fs::Mode::empty())
         .map_err(HostError::at("open", "/dev/null"))?;
@@ -201,6 +227,8 @@ fn label_failed<E: AsErrno>(module: SecurityModule, label: &str) -> impl FnOnce(
 /// Where the child stands on its way.
 struct Stand<'a> {
     root: Option<OwnedFd>,
+    /// The folder that the last node or link was made in: many follow one another in `/dev`.
+    folder: Option<(String, OwnedFd)>,
     kit: &'a Kit,
     answer: BorrowedFd<'a>,
     cgroup: Option<BorrowedFd<'a>>,
@@ -260,6 +288,9 @@ impl Stand<'_> {
         step: &SetupStep,
         trees: &mut impl Iterator<Item = Option<OwnedFd>>,
     ) -> Result<(), HostError> {
+        if !matches!(step, SetupStep::Node { .. } | SetupStep::Link { .. }) {
+            self.folder = None;
+        }
         match step {
             SetupStep::HostName { name } => {
                 sethostname(name).map_err(HostError::at("set the host name to", name))
@@ -384,18 +415,30 @@ impl Stand<'_> {
         detached::attach(taken.as_fd(), target.as_fd()).map_err(|errno| errno.as_errno())
     }
 
-    fn node(&self, path: &str, kind: DeviceKind, device: libc::dev_t, mode: u32) -> Result<(), Errno> {
-        let (parent, name) = inside::parent(self.root_errno()?, path).map_err(|errno| errno.as_errno())?;
+    fn node(&mut self, path: &str, kind: DeviceKind, device: libc::dev_t, mode: u32) -> Result<(), Errno> {
         let kind = match kind {
             DeviceKind::Block => SFlag::S_IFBLK,
             DeviceKind::Character => SFlag::S_IFCHR,
         };
-        nix::sys::stat::mknodat(&parent, name, kind, nix::sys::stat::Mode::from_bits_truncate(mode), device)
+        let (parent, name) = self.parent(path)?;
+        nix::sys::stat::mknodat(parent, name, kind, nix::sys::stat::Mode::from_bits_truncate(mode), device)
     }
 
-    fn link(&self, path: &str, to: &str) -> Result<(), Errno> {
-        let (parent, name) = inside::parent(self.root_errno()?, path).map_err(|errno| errno.as_errno())?;
-        nix::unistd::symlinkat(to, &parent, name)
+    fn link(&mut self, path: &str, to: &str) -> Result<(), Errno> {
+        let (parent, name) = self.parent(path)?;
+        nix::unistd::symlinkat(to, parent, name)
+    }
+
+    /// The folder that `path` lies in, with its last name. Nothing was laid over that folder since it was opened.
+    fn parent<'b>(&mut self, path: &'b str) -> Result<(BorrowedFd<'_>, &'b str), Errno> {
+        let folder = path.trim_end_matches('/').rsplit_once('/').map_or("", |(folder, _)| folder);
+        let known = self.folder.take().filter(|(known, _)| known == folder);
+        let (opened, name) = match known {
+            Some((_, opened)) => (opened, inside::last_name(path).map_err(|errno| errno.as_errno())?),
+            None => inside::parent(self.root_errno()?, path).map_err(|errno| errno.as_errno())?,
+        };
+        let (_, opened) = &*self.folder.insert((folder.to_owned(), opened));
+        Ok((opened.as_fd(), name))
     }
 
     /// What is not there needs no hiding.

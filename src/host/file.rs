@@ -241,6 +241,18 @@ impl Folder {
         fs::mkdirat(&folder, name, Mode::from_raw_mode(0o755)).map_err(failed)
     }
 
+    /// Makes a folder with all that lead to it, for what a power cut may take away again.
+    pub fn make_passing_folders(&self, path: &str) -> Result<(), FileError> {
+        match self.make_folder(path) {
+            Err(error) if error.is_missing() => {
+                self.make_passing_folders(split(path).0)?;
+                self.make_folder(path)
+            }
+            Err(error) if !error.is_taken() => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Makes a folder with all that lead to it; what was made is synced into its parent.
     pub fn make_folders(&self, path: &str) -> Result<(), FileError> {
         if self.stat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory) {

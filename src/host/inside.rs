@@ -78,12 +78,18 @@ fn make(parent: BorrowedFd<'_>, name: &str, what: Missing) -> Result<(), Errno> 
 
 /// The folder that `path` lies in, made if it is not there, with the last name of `path`.
 pub(crate) fn parent<'a>(root: BorrowedFd<'_>, path: &'a str) -> Result<(OwnedFd, &'a str), Errno> {
-    let path = path.trim_end_matches('/');
-    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-    if name.is_empty() || name == "." || name == ".." {
-        return Err(Errno::NOENT);
-    }
+    let name = last_name(path)?;
+    let folder = path.trim_end_matches('/').rsplit_once('/').map_or("", |(folder, _)| folder);
     Ok((open_or_make(root, folder, Missing::Folder { mode: 0o755 })?, name))
+}
+
+/// The last name of `path`, which something can be made under.
+pub(crate) fn last_name(path: &str) -> Result<&str, Errno> {
+    let path = path.trim_end_matches('/');
+    match path.rsplit_once('/').map_or(path, |(_, name)| name) {
+        "" | "." | ".." => Err(Errno::NOENT),
+        name => Ok(name),
+    }
 }
 
 /// The device's own root, for paths that only the device decides about.

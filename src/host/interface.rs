@@ -37,9 +37,14 @@ pub(crate) struct Wanted<'a> {
 const KERNEL: &str = "the kernel's network configuration";
 
 impl Outside {
+    /// Whether the plan has an interface.
+    pub(crate) fn is_needed(steps: &[SetupStep]) -> bool {
+        steps.iter().any(|step| matches!(step, SetupStep::Interface { .. }))
+    }
+
     /// None where the plan has no interface.
     pub(crate) fn open(steps: &[SetupStep]) -> Result<Option<Outside>, HostError> {
-        if !steps.iter().any(|step| matches!(step, SetupStep::Interface { .. })) {
+        if !Outside::is_needed(steps) {
             return Ok(None);
         }
         let opened = || Ok(Outside(Route::open()?, Changes::open()?));

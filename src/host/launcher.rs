@@ -14,6 +14,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::channel::{self, Packet, Wait};
 use crate::child::{self, Output};
 use crate::error::HostError;
+use crate::keeping::{self, Kept};
 use crate::sys::{self, Cloned, ParentOf};
 use crate::{mount, wire};
 
@@ -21,6 +22,8 @@ use crate::{mount, wire};
 pub(crate) const START: u8 = b'S';
 /// The first byte of a packet to the launcher.
 pub(crate) const WORK: u8 = b'W';
+/// The first byte of a packet to the launcher: a container's name, with the agent's side of its console, or without it any more.
+pub(crate) const KEEP: u8 = b'K';
 /// The first byte of a packet from the launcher: it is there, with its two namespaces.
 pub(crate) const HELLO: u8 = b'H';
 /// The first byte of an answer: the process, with its pidfd.
@@ -31,6 +34,9 @@ pub(crate) const FAILED: u8 = b'E';
 pub(crate) const DONE: u8 = b'D';
 /// The first byte of an answer: the agent's side of the container's console.
 pub(crate) const CONSOLE: u8 = b'C';
+
+/// Bytes of what an error is about, of which more than this is not told.
+const LONGEST_SUBJECT: usize = 6 * 1024;
 
 /// The mount namespaces that a launcher works with. They outlive it in the agent's hands.
 #[derive(Debug)]
@@ -49,8 +55,13 @@ pub(crate) struct Kit {
     pub(crate) last_capability: u8,
 }
 
-/// Serves until the agent is gone.
-pub(crate) fn serve(control: &OwnedFd, folder: &str, held: Option<Held>) -> Result<(), HostError> {
+/// Serves until the agent is gone, then meets the next one for what it keeps.
+pub(crate) fn serve(
+    control: &OwnedFd,
+    meeting: &OwnedFd,
+    folder: &str,
+    held: Option<Held>,
+) -> Result<(), HostError> {
     sys::reset_signals().map_err(HostError::at("reset", "signals"))?;
     sys::ignore_children().map_err(HostError::at("ignore", "SIGCHLD"))?;
     let held = match held {
@@ -64,14 +75,16 @@ pub(crate) fn serve(control: &OwnedFd, folder: &str, held: Option<Held>) -> Resu
         .map_err(HostError::at("answer", "the agent"))?;
     let kit = Kit { empty: held.empty, nothing: nothing(folder), last_capability: last_capability() };
     drop(held.hold);
-    loop {
-        let packet =
-            channel::receive(control.as_fd(), Wait::Yes).map_err(HostError::at("listen to", "the agent"))?;
-        if packet.bytes.is_empty() {
-            return Ok(());
+    let mut kept = Kept::new();
+    // A reset is an end, too: the agent was killed with an answer unread.
+    while let Ok(mut packet) = channel::receive(control.as_fd(), Wait::Yes) {
+        match packet.bytes.split_first() {
+            None => break,
+            Some((&KEEP, name)) => keeping::keep(&mut kept, name, packet.descriptors.pop()),
+            Some(_) => obey(packet, &kit),
         }
-        obey(packet, &kit);
     }
+    keeping::hand_over(meeting, kept)
 }
 
 /// A request names its own channel for the answer; without one nobody waits.
@@ -79,8 +92,8 @@ fn obey(packet: Packet, kit: &Kit) {
     let mut descriptors = packet.descriptors.into_iter();
     let Some(answer) = descriptors.next() else { return };
     let outcome = match (packet.bytes.split_first(), descriptors.next(), descriptors.next()) {
-        (Some((&START, flags)), Some(output), Some(errors)) => {
-            start(flags, &answer, &Output { output, errors }, descriptors.next().as_ref(), kit)
+        (Some((&START, request)), Some(output), Some(errors)) => {
+            start(request, &answer, &Output { output, errors }, descriptors.next().as_ref(), kit)
         }
         (Some((&WORK, _)), _, _) => work(&answer),
         _ => Err(HostError::at("understand", "the agent")(nix::errno::Errno::EPROTO)),
@@ -91,18 +104,20 @@ fn obey(packet: Packet, kit: &Kit) {
 }
 
 fn start(
-    flags: &[u8],
+    request: &[u8],
     answer: &OwnedFd,
     output: &Output,
     cgroup: Option<&OwnedFd>,
     kit: &Kit,
 ) -> Result<(), HostError> {
-    let flags = wire::from_bytes::<i32>(flags).map_or(CloneFlags::empty(), CloneFlags::from_bits_truncate);
+    let (flags, network): (i32, u8) = wire::from_bytes(request)
+        .ok_or_else(|| HostError::at("understand", "the agent")(nix::errno::Errno::EPROTO))?;
+    let flags = CloneFlags::from_bits_truncate(flags);
     let cgroup = cgroup.map(AsFd::as_fd);
     match sys::clone_process(flags, ParentOf::OurParent, cgroup)
         .map_err(HostError::at("make", "a process"))?
     {
-        Cloned::Child => child::become_container(answer.as_fd(), output, cgroup, kit),
+        Cloned::Child => child::become_container(answer.as_fd(), output, cgroup, network, kit),
         Cloned::Parent { pid, process } => {
             let mut bytes = vec![PROCESS];
             bytes.extend_from_slice(&pid.to_ne_bytes());
@@ -130,8 +145,11 @@ fn work(answer: &OwnedFd) -> Result<(), HostError> {
 
 /// Tells the agent. A peer that is gone needs no answer.
 pub(crate) fn report(answer: BorrowedFd<'_>, error: &HostError) {
+    let mut error = error.clone();
+    // It goes in one packet: a list of many layers may be longer than what anybody reads.
+    error.subject.truncate(error.subject.floor_char_boundary(LONGEST_SUBJECT));
     let mut bytes = vec![FAILED];
-    bytes.extend(wire::to_bytes(error));
+    bytes.extend(wire::to_bytes(&error));
     let _ = channel::send(answer, &bytes, &[]);
 }
 

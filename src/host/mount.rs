@@ -19,8 +19,9 @@ pub(crate) fn work(answer: BorrowedFd<'_>) -> Result<(), Vec<HostError>> {
     if undo != 0 {
         return take_away(&steps);
     }
+    let root = inside::device().map_err(|errno| vec![HostError::at("open", "/")(errno)])?;
     for (at, step) in steps.iter().enumerate() {
-        if let Err(error) = carry_out(step) {
+        if let Err(error) = carry_out(step, root.as_fd()) {
             let mut errors = vec![error];
             errors.extend(take_away(&steps[..at]).err().into_iter().flatten());
             return Err(errors);
@@ -29,20 +30,17 @@ pub(crate) fn work(answer: BorrowedFd<'_>) -> Result<(), Vec<HostError>> {
     Ok(())
 }
 
-fn carry_out(step: &MountStep) -> Result<(), HostError> {
-    let root = inside::device().map_err(HostError::at("open", "/"))?;
+fn carry_out(step: &MountStep, root: BorrowedFd<'_>) -> Result<(), HostError> {
     let folder = |path: &str, mode| {
-        inside::open_or_make(root.as_fd(), path, Missing::Folder { mode })
-            .map_err(HostError::at("make folder", path))
+        inside::open_or_make(root, path, Missing::Folder { mode }).map_err(HostError::at("make folder", path))
     };
     match step {
         MountStep::Folder { path, mode } => folder(path, *mode).map(drop),
-        MountStep::File { path } => inside::open_or_make(root.as_fd(), path, Missing::File)
+        MountStep::File { path } => inside::open_or_make(root, path, Missing::File)
             .map(drop)
             .map_err(HostError::at("make file", path)),
         MountStep::Link { path, to } => {
-            let (parent, name) =
-                inside::parent(root.as_fd(), path).map_err(HostError::at("make folder of", path))?;
+            let (parent, name) = inside::parent(root, path).map_err(HostError::at("make folder of", path))?;
             nix::unistd::symlinkat(to.as_str(), &parent, name).map_err(HostError::at("make link", path))
         }
         MountStep::Image { file, target } => {

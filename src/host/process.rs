@@ -1,6 +1,7 @@
 //! Processes that are not known by their number alone.
 
 use std::fs;
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use model::report::Exit;
@@ -142,7 +143,10 @@ fn exit(code: Option<i32>, signal: Option<i32>) -> Exit {
 
 /// Field 22 of `/proc/PID/stat`, counted after the name, which may hold anything.
 fn start_time(pid: u32) -> Option<StartTime> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // All of it comes in one read: 52 numbers and a name of 15 bytes.
+    let mut stat = [0; 1024];
+    let length = fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
+    let stat = String::from_utf8_lossy(stat.get(..length)?);
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_ascii_whitespace().nth(19)?.parse().ok().map(StartTime)
 }

@@ -12,9 +12,11 @@ use nix::sys::signal::SigSet;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::channel::{self, Packet, Wait};
-use crate::child::LAUNCHER;
+use crate::child::{LAUNCHER, NETWORK_AT_ONCE, NETWORK_IN_TURN, NETWORK_SHARED};
 use crate::error::{AsErrno, HostError};
-use crate::launcher::{CONSOLE, DONE, FAILED, HELLO, Held, PROCESS, START, WORK};
+use crate::interface::Outside;
+use crate::keeping;
+use crate::launcher::{CONSOLE, DONE, FAILED, HELLO, Held, KEEP, PROCESS, START, WORK};
 use crate::process::Process;
 use crate::wire::{self, Wire};
 
@@ -68,6 +70,7 @@ pub struct Working {
 impl Launcher {
     /// Executes `program` (our own binary, whose `main` begins with [`crate::child::run_if_child`]) as the launcher.
     /// `folder` is where containers' mounts are put, in a mount namespace of the launcher; on the device it stays empty.
+    /// Beside it is the socket where the launcher meets an agent that comes after us.
     ///
     /// # Errors
     /// The program cannot be executed, or the launcher cannot make its namespaces.
@@ -86,23 +89,17 @@ impl Launcher {
     fn execute(program: &Path, folder: &Path, held: Option<&Held>) -> Result<Launcher, HostError> {
         let failed = || HostError::at("execute", program.display().to_string());
         let (ours, theirs) = channel::pair().map_err(HostError::at("make", "a channel"))?;
-        let given = |descriptor: BorrowedFd<'_>| {
-            nix::unistd::dup(descriptor).map_err(HostError::at("copy", "a descriptor"))
-        };
+        let meeting = keeping::meeting(folder)?;
+        let mut given = vec![theirs.as_fd(), meeting.as_fd()];
+        given.extend(held.iter().flat_map(|held| [held.hold.as_fd(), held.empty.as_fd()]));
         // Copies without CLOEXEC would be inherited by whatever another thread executes meanwhile; the child gets its own.
         let mut actions = PosixSpawnFileActions::init().map_err(failed())?;
         let mut arguments = vec![LAUNCHER.to_owned(), c_text(&folder.display().to_string())?];
-        let mut give = |descriptor: BorrowedFd<'_>, number: i32| -> Result<(), HostError> {
+        // Numbers that none of these has, so that dup2 meets neither its own number, where it would keep CLOEXEC, nor another's.
+        let highest = given.iter().map(AsRawFd::as_raw_fd).max().unwrap_or(2);
+        for (descriptor, number) in given.iter().zip(highest + 1..) {
             actions.add_dup2(descriptor.as_raw_fd(), number).map_err(failed())?;
             arguments.push(c_text(&number.to_string())?);
-            Ok(())
-        };
-        // Numbers that no descriptor of ours has, so that dup2 never meets its own number, where it would keep CLOEXEC.
-        let spare = given(theirs.as_fd())?.as_raw_fd() + 16;
-        give(theirs.as_fd(), spare)?;
-        if let Some(held) = held {
-            give(held.hold.as_fd(), spare + 1)?;
-            give(held.empty.as_fd(), spare + 2)?;
         }
         let mut attributes = PosixSpawnAttr::init().map_err(failed())?;
         attributes.set_sigmask(&SigSet::empty()).map_err(failed())?;
@@ -130,20 +127,28 @@ impl Launcher {
         }
     }
 
-    /// Begins a start. The plan's `cgroup` is the caller's to carry out before, with [`crate::cgroup`].
+    /// Begins a start: [`Launcher::begin_process`], then [`Pending::hand_over`].
     ///
     /// # Errors
     /// The launcher is gone.
     pub fn begin_start(&self, start: &Start<'_>) -> Result<Pending, HostError> {
+        let pending = self.begin_process(start)?;
+        pending.hand_over(start.plan)?;
+        Ok(pending)
+    }
+
+    /// Asks for the process of a start, which waits for its plan: while it is being made, the caller makes what only the program
+    /// needs. The plan's `cgroup` is the caller's to carry out before, with [`crate::cgroup`].
+    ///
+    /// # Errors
+    /// The launcher is gone.
+    pub fn begin_process(&self, start: &Start<'_>) -> Result<Pending, HostError> {
         let (flags, network) = namespaces(start.plan);
         let mut bytes = vec![START];
-        flags.bits().put(&mut bytes);
+        (flags.bits(), network).put(&mut bytes);
         let mut descriptors = vec![start.output, start.errors];
         descriptors.extend(start.cgroup);
-        let mut plan = Vec::with_capacity(4096);
-        network.put(&mut plan);
-        start.plan.steps.put(&mut plan);
-        let answer = self.ask(&bytes, &descriptors, &plan)?;
+        let answer = self.ask(&bytes, &descriptors)?;
         Ok(Pending { answer, process: None, console: None, failed: None })
     }
 
@@ -163,23 +168,32 @@ impl Launcher {
         self.begin_work(1, plan)
     }
 
+    /// Keeps the agent's side of a container's console for the next agent, or nothing of it any more.
+    ///
+    /// # Errors
+    /// The launcher is gone.
+    pub fn keep(&self, name: &str, console: Option<BorrowedFd<'_>>) -> Result<(), HostError> {
+        let packet = [&[KEEP], name.as_bytes()].concat();
+        let console: Vec<_> = console.into_iter().collect();
+        channel::send(self.control.as_fd(), &packet, &console).map_err(HostError::at("ask", "the launcher"))
+    }
+
     fn begin_work(&self, undo: u8, plan: &[MountStep]) -> Result<Working, HostError> {
         let mut bytes = Vec::with_capacity(1024);
         undo.put(&mut bytes);
         (plan.len() as u64).put(&mut bytes);
         plan.iter().for_each(|step| step.put(&mut bytes));
-        let answer = self.ask(&[WORK], &[], &bytes)?;
+        let answer = self.ask(&[WORK], &[])?;
+        hand_over(&answer, &bytes)?;
         Ok(Working { answer, finished: false, failed: Vec::new() })
     }
 
-    /// Asks, then hands the plan to the process that was made. Returns our end of its answer.
-    fn ask(&self, request: &[u8], descriptors: &[BorrowedFd<'_>], plan: &[u8]) -> Result<OwnedFd, HostError> {
+    /// Asks for a process. Returns our end of its answer, by which it gets its plan.
+    fn ask(&self, request: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<OwnedFd, HostError> {
         let (ours, theirs) = channel::pair().map_err(HostError::at("make", "a channel"))?;
         let mut given = vec![theirs.as_fd()];
         given.extend_from_slice(descriptors);
         channel::send(self.control.as_fd(), request, &given).map_err(HostError::at("ask", "the launcher"))?;
-        drop(theirs);
-        channel::send_long(ours.as_fd(), plan).map_err(HostError::at("hand the plan to", "the launcher"))?;
         Ok(ours)
     }
 
@@ -190,6 +204,23 @@ impl Launcher {
 }
 
 impl Pending {
+    /// Lets the process go on: it carries the plan out that it was made for.
+    ///
+    /// # Errors
+    /// The launcher is gone, and the process with it.
+    pub fn hand_over(&self, plan: &StartPlan) -> Result<(), HostError> {
+        let mut bytes = Vec::with_capacity(4096);
+        plan.steps.put(&mut bytes);
+        hand_over(&self.answer, &bytes)
+    }
+
+    /// Gives the start up before its plan was handed over; waits until nothing of it is left.
+    pub fn abandon(self) {
+        // Its process hears that no plan comes, says so, and is reaped by whoever hears that. Without a process there is nobody.
+        let _ = rustix::net::shutdown(&self.answer, rustix::net::Shutdown::Write);
+        let _ = self.wait();
+    }
+
     /// The process, once it was made: it can be ended before its program runs.
     pub fn process(&self) -> Option<&Process> {
         self.process.as_ref()
@@ -332,7 +363,11 @@ fn heard(packet: Packet) -> Result<Heard, HostError> {
     }
 }
 
-/// What clone3 makes, and whether the child makes a network namespace by itself.
+fn hand_over(answer: &OwnedFd, plan: &[u8]) -> Result<(), HostError> {
+    channel::send_long(answer.as_fd(), plan).map_err(HostError::at("hand the plan to", "the launcher"))
+}
+
+/// What clone3 makes, and when the child makes a network namespace by itself.
 fn namespaces(plan: &StartPlan) -> (CloneFlags, u8) {
     let flags = plan.namespaces.iter().fold(CloneFlags::empty(), |flags, namespace| {
         flags
@@ -344,7 +379,12 @@ fn namespaces(plan: &StartPlan) -> (CloneFlags, u8) {
                 Namespace::Network => CloneFlags::empty(),
             }
     });
-    (flags, u8::from(plan.namespaces.contains(&Namespace::Network)))
+    let network = match plan.namespaces.contains(&Namespace::Network) {
+        false => NETWORK_SHARED,
+        true if Outside::is_needed(&plan.steps) => NETWORK_IN_TURN,
+        true => NETWORK_AT_ONCE,
+    };
+    (flags, network)
 }
 
 fn c_text(text: &str) -> Result<CString, HostError> {

@@ -143,6 +143,13 @@ pub(crate) fn ignore_children() -> Result<(), Errno> {
     unsafe { sigaction(Signal::SIGCHLD, &ignore) }.map(drop)
 }
 
+/// Gives SIGCHLD its default meaning back, after [`ignore_children`].
+pub(crate) fn heed_children() -> Result<(), Errno> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default action runs no code of ours.
+    unsafe { sigaction(Signal::SIGCHLD, &default) }.map(drop)
+}
+
 /// Leaves namespaces of this single-threaded process.
 pub(crate) fn unshare(namespaces: CloneFlags) -> Result<(), Errno> {
     nix::sched::unshare(namespaces)
@@ -356,4 +363,66 @@ pub(crate) fn attach_device_program(group: BorrowedFd<'_>, program: &[u64]) -> R
         libc::syscall(libc::SYS_bpf, PROG_ATTACH, &raw const attach, size_of::<Attach>())
     })
     .map(drop)
+}
+
+/// Grows a mounted ext4 to so many of its blocks.
+pub(crate) fn resize_ext4(mounted: BorrowedFd<'_>, blocks: u64) -> Result<(), Errno> {
+    const RESIZE_FS: libc::c_ulong = 0x4008_6610;
+    // SAFETY: EXT4_IOC_RESIZE_FS reads one u64.
+    Errno::result(unsafe { libc::ioctl(mounted.as_raw_fd(), RESIZE_FS as _, &raw const blocks) }).map(drop)
+}
+
+/// Sets how many seconds a watchdog waits; what it made of that, or what it has if it cannot be set.
+pub(crate) fn set_watchdog(watchdog: BorrowedFd<'_>, seconds: i32) -> Result<u32, Errno> {
+    const SET_TIMEOUT: libc::c_ulong = 0xc004_5706;
+    const GET_TIMEOUT: libc::c_ulong = 0x8004_5707;
+    let mut value = seconds;
+    // SAFETY: both take a pointer to one int, which they read or write.
+    let outcome = unsafe {
+        match Errno::result(libc::ioctl(watchdog.as_raw_fd(), SET_TIMEOUT as _, &raw mut value)) {
+            Ok(_) => Ok(0),
+            Err(_) => Errno::result(libc::ioctl(watchdog.as_raw_fd(), GET_TIMEOUT as _, &raw mut value)),
+        }
+    };
+    outcome.and_then(|_| u32::try_from(value).map_err(|_| Errno::ERANGE))
+}
+
+/// The kernel's `struct blkpg_partition`.
+#[repr(C)]
+struct PartitionChange {
+    start: i64,
+    length: i64,
+    number: libc::c_int,
+    names: [u8; 128],
+}
+
+/// The kernel's `struct blkpg_ioctl_arg`.
+#[repr(C)]
+struct PartitionRequest {
+    operation: libc::c_int,
+    flags: libc::c_int,
+    length: libc::c_int,
+    change: *mut PartitionChange,
+}
+
+/// Tells the kernel that a partition of a disk has another length, in bytes.
+pub(crate) fn resize_partition(
+    disk: BorrowedFd<'_>,
+    number: u8,
+    start: u64,
+    length: u64,
+) -> Result<(), Errno> {
+    const BLKPG: libc::c_ulong = 0x1269;
+    const RESIZE: libc::c_int = 3;
+    let bytes = |bytes: u64| i64::try_from(bytes).map_err(|_| Errno::EOVERFLOW);
+    let (start, length) = (bytes(start)?, bytes(length)?);
+    let mut change = PartitionChange { start, length, number: number.into(), names: [0; 128] };
+    let request = PartitionRequest {
+        operation: RESIZE,
+        flags: 0,
+        length: libc::c_int::try_from(size_of::<PartitionChange>()).map_err(|_| Errno::EOVERFLOW)?,
+        change: &raw mut change,
+    };
+    // SAFETY: BLKPG reads a blkpg_ioctl_arg, whose pointer leads to a blkpg_partition of the size given; both outlive the call.
+    Errno::result(unsafe { libc::ioctl(disk.as_raw_fd(), BLKPG as _, &raw const request) }).map(drop)
 }

@@ -53,6 +53,23 @@ pub struct Trial {
     pub stage: TrialStage,
     /// How often it was interrupted, running on.
     pub interruptions: u32,
+    /// How long its revision may stay. An agent that does not know this takes the trial for one that was interrupted, and rolls it
+    /// back: which is right.
+    #[serde(default)]
+    pub term: Term,
+}
+
+/// How long a trial's revision may stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Term {
+    /// For good: once it has proved stable it is the rollback point.
+    #[default]
+    Lasting,
+    /// Until the next boot or request; it has not proved stable yet.
+    Once,
+    /// Likewise; it has, and runs on.
+    OnceProved,
 }
 
 /// What an update needs.
@@ -190,6 +207,7 @@ mod tests {
                 kind: TrialKind::Reboot,
                 stage: TrialStage::RollingBack(record.clone()),
                 interruptions: 1,
+                term: Term::Once,
             }),
             failures: [(x.clone(), record)].into(),
             missed: [("app".parse().unwrap(), "READY".into())].into(),
@@ -215,6 +233,14 @@ mod tests {
         let read = Durable::from_bytes(&serde_json::to_vec(&value).unwrap()).unwrap();
         let written: serde_json::Value = serde_json::from_slice(&read.to_bytes().unwrap()).unwrap();
         assert_eq!(written, value);
+    }
+
+    #[test]
+    fn a_trial_of_an_older_agent_is_lasting() {
+        let mut value: serde_json::Value = serde_json::from_slice(&full().to_bytes().unwrap()).unwrap();
+        value["trial"].as_object_mut().unwrap().remove("term");
+        let read = Durable::from_bytes(&serde_json::to_vec(&value).unwrap()).unwrap();
+        assert_eq!(read.trial.unwrap().term, Term::Lasting);
     }
 
     #[test]

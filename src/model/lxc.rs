@@ -44,7 +44,7 @@ pub struct LxcConf {
     pub dev: Dev,
     /// `lxc.net.N`, by N.
     pub net: Box<[NetInterface]>,
-    /// `lxc.signal.halt`: how to ask it to end.
+    /// `lxc.signal.halt`: how to ask it to end; else by what its program is, see [`StopSignal::that_halts`].
     pub halt: StopSignal,
     /// `lxc.signal.stop`: how to force it.
     pub stop: StopSignal,

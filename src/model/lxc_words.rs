@@ -1,5 +1,7 @@
 //! The closed vocabularies of an `lxc.container.conf`: capabilities, namespaces, resources, signals.
 
+use alloc::boxed::Box;
+
 /// A capability of the kernel, by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Capability(u8);
@@ -250,6 +252,16 @@ impl StopSignal {
     /// SIGPWR, which asks an init to halt.
     pub const POWER: StopSignal = StopSignal(30);
 
+    /// What asks a program to end where nothing else is said: SIGPWR an init, SIGTERM whatever is not one.
+    pub fn that_halts(command: &[Box<str>]) -> StopSignal {
+        let program = command.first().and_then(|path| path.rsplit('/').next());
+        match program {
+            Some("init" | "systemd" | "openrc-init") => StopSignal::POWER,
+            Some("busybox") if command.get(1).is_some_and(|word| **word == *"init") => StopSignal::POWER,
+            Some(_) | None => StopSignal::TERM,
+        }
+    }
+
     /// `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`, `SIGRTMAX-1`.
     pub fn by_name(text: &str) -> Option<StopSignal> {
         if let Ok(number) = text.parse::<u8>() {
@@ -286,6 +298,20 @@ mod tests {
             [Some(15), Some(15), Some(15), Some(30), Some(37), Some(63)]
         );
         assert_eq!(["0", "65", "SIGRTMIN+31", "SIGRTMIN-1", "sigterm", ""].map(number), [None; 6]);
+    }
+
+    #[test]
+    fn an_init_is_asked_by_sigpwr_and_whatever_is_none_by_sigterm() {
+        let halts = |words: &[&str]| {
+            StopSignal::that_halts(&words.iter().map(|word| Box::from(*word)).collect::<alloc::vec::Vec<_>>())
+        };
+        for init in [&["/sbin/init"][..], &["/lib/systemd/systemd", "--unit=x"], &["/bin/busybox", "init"]] {
+            assert_eq!(halts(init), StopSignal::POWER, "{init:?}");
+        }
+        for other in [&["/app"][..], &["/usr/bin/dumb-init", "/app"], &["/bin/busybox", "sh"], &["/init/app"]]
+        {
+            assert_eq!(halts(other), StopSignal::TERM, "{other:?}");
+        }
     }
 
     #[test]

@@ -21,6 +21,18 @@ pub enum Request {
         /// Even if it failed before.
         force: bool,
     },
+    /// TRY_ONCE: it is tried and tested like any other, never committed, and gone with the next boot or request.
+    TryOnce {
+        /// Which revision.
+        revision: RevisionId,
+        /// Even if it failed before.
+        force: bool,
+    },
+    /// MAKE_FACTORY.
+    MakeFactory {
+        /// What becomes the factory revision; what runs, if nothing is named.
+        revision: Option<RevisionId>,
+    },
     /// PUT of a container.
     Control {
         /// Which container.
@@ -40,7 +52,7 @@ pub enum Request {
     /// RUN_GC.
     Collect,
     /// Stop everything in order; the agent then ends (or powers off, or reboots). To end is possible in every phase, and also
-    /// where nothing can be saved; the other two wait for the end of an update (`Busy`).
+    /// where nothing can be saved; everything else waits for the end of an update (`Busy`).
     ShutDown {
         /// What follows.
         then: AfterShutdown,
@@ -74,8 +86,10 @@ pub enum AfterShutdown {
     End,
     /// The agent's life starts over, by re-executing itself or by rebooting where it owns the power.
     Restart,
-    /// The device powers off (only where the agent owns the power).
+    /// The device powers off; the agent's life starts over if it cannot.
     PowerOff,
+    /// The device reboots; the agent's life starts over if it cannot.
+    Reboot,
 }
 
 /// The answer to a [`Request`].
@@ -101,6 +115,9 @@ pub enum Refusal {
     /// An update, a rollback or a shutdown is under way: the field's 503 `Cannot do this operation while update is ongoing`.
     #[error("not while the device is {0:?}")]
     Busy(Phase),
+    /// A command that was accepted before has not ended: the field's 503 `A command is already in progress. Try again`.
+    #[error("another command is being carried out")]
+    CommandUnderWay,
     /// The decision could not be saved, so it was not taken.
     #[error("the decision could not be written to disk, so it was not taken")]
     NotSaved,

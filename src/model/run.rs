@@ -178,11 +178,11 @@ pub enum AfterReading {
     Truncate,
 }
 
-/// Whether `/dev/log` is bound into the container.
+/// Whether the container's own `/dev` has a `log`, where programs send their messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DevLog {
-    /// It is.
-    Bound,
-    /// It is not.
+    /// It has.
+    Present,
+    /// It has not: the container brings a log server of its own.
     Absent,
 }

@@ -1,6 +1,7 @@
 //! What the benchmarks share: interleaved runs, medians, ratios.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 
+pub mod floor;
 pub mod hello;
 pub mod load;
 pub mod peers;

@@ -79,6 +79,9 @@ pub enum Ask {
     Control(ContainerName, Control),
     Collect,
     ShutDown(AfterShutdown),
+    TryOnce(RevisionId),
+    /// What runs, where nothing is named.
+    MakeFactory(Option<RevisionId>),
 }
 
 /// A container's newest life, or one so many lives before it.
@@ -100,10 +103,11 @@ const KINDS: [(&str, FailureKind); 7] = [
 const LOSSES: [(&str, Loss); 3] = [("kept", Loss::Kept), ("lost", Loss::Lost), ("torn", Loss::Torn)];
 const CONTROLS: [(&str, Control); 3] =
     [("start", Control::Start), ("stop", Control::Stop), ("restart", Control::Restart)];
-const AFTER: [(&str, AfterShutdown); 3] = [
+const AFTER: [(&str, AfterShutdown); 4] = [
     ("end", AfterShutdown::End),
     ("restart", AfterShutdown::Restart),
     ("power-off", AfterShutdown::PowerOff),
+    ("reboot", AfterShutdown::Reboot),
 ];
 const SAVES: [(&str, Save); 5] = [
     ("works", Save::Works),
@@ -175,6 +179,9 @@ impl fmt::Display for Ask {
             Ask::Control(container, control) => write!(f, "{} {container}", word(&CONTROLS, control)),
             Ask::Collect => write!(f, "collect"),
             Ask::ShutDown(then) => write!(f, "shut-down {}", word(&AFTER, then)),
+            Ask::TryOnce(revision) => write!(f, "try-once {revision}"),
+            Ask::MakeFactory(None) => write!(f, "make-factory"),
+            Ask::MakeFactory(Some(revision)) => write!(f, "make-factory {revision}"),
         }
     }
 }
@@ -265,6 +272,9 @@ impl FromStr for Ask {
             "post" => revision().map(Ask::Post),
             "collect" => Ok(Ask::Collect),
             "shut-down" => meaning(&AFTER, rest).map(Ask::ShutDown),
+            "try-once" => revision().map(Ask::TryOnce),
+            "make-factory" if rest.is_empty() => Ok(Ask::MakeFactory(None)),
+            "make-factory" => revision().map(Some).map(Ask::MakeFactory),
             _ => Ok(Ask::Control(rest.parse().map_err(|_| bad(text))?, meaning(&CONTROLS, verb)?)),
         }
     }
@@ -311,6 +321,11 @@ mod tests {
             "ask restart b",
             "ask collect",
             "ask shut-down power-off",
+            "ask shut-down reboot",
+            "ask try-once locals/x",
+            "ask make-factory",
+            "ask make-factory locals/x",
+            "done make-factory",
             "kill",
             "kill; landed progress locals/x",
             "cut; kept; torn; landed set-boot; landed progress 0",

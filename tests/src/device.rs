@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use engine::{Action, Engine, Event, Observed, Report, StopHow, Time};
+use engine::{Action, Engine, Event, Former, FormerReady, Observed, Report, StopHow, Time};
 use model::boot::BootedAs;
 use model::durable::Durable;
 use model::ids::{ContainerName, Generation, RequestId, RevisionId};
@@ -63,6 +63,19 @@ pub struct Life {
     pub ready: Said,
     pub asked: Option<(StopHow, Time)>,
     pub last_stop: LastStop,
+    /// What the runtime record says of it beside its start.
+    pub noted: Noted,
+    /// What its mounts were made of.
+    pub mounted_of: RevisionId,
+}
+
+/// What the runtime record says of a life beside its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Noted {
+    Nothing,
+    Ready,
+    /// It was to be stopped.
+    Stopping,
 }
 
 /// Whether its last stop could be carried out.
@@ -228,7 +241,11 @@ impl Device {
         Observed {
             booted,
             revisions: named.into_iter().map(|id| (id.clone(), self.read(scenario, &id))).collect(),
-            alive: self.lives.keys().cloned().collect(),
+            alive: self
+                .lives
+                .iter()
+                .map(|(key, life)| (key.clone(), former(scenario, &key.0, life)))
+                .collect(),
             next_generation: self.record.next(),
             settings: scenario.settings.clone(),
             notes: Vec::new(),
@@ -315,11 +332,17 @@ impl Device {
                 self.disk.progress.insert(revision.clone(), progress.clone());
             }
             Action::Collect { keep } => self.disk.trails.retain(|revision| keep.contains(revision)),
+            // What a name stands for never changes here; what matters is that nobody needs what it stood for.
+            Action::MakeFactory { from } => {
+                self.witness.factory_made(from, &self.disk)?;
+                self.disk.trails.insert(RevisionId::factory());
+            }
             Action::Verify { revision } => return Ok(self.read(scenario, revision).map(|_| ())),
             Action::Mount { .. }
             | Action::Unmount { .. }
             | Action::Start { .. }
             | Action::Stop { .. }
+            | Action::NoteReady { .. }
             | Action::Reply { .. }
             | Action::Leave(_) => {}
         }
@@ -356,11 +379,12 @@ impl Device {
                 Report::ProgressWritten { revision, asked, outcome }
             }
             Action::Collect { .. } => Report::Collected { outcome: outcome.map(|()| 1) },
+            Action::MakeFactory { .. } => Report::FactoryMade { outcome },
             Action::Leave(_) => match outcome {
                 Ok(()) => return Err(NOT_HERE),
                 Err(failure) => Report::LeaveFailed { failure },
             },
-            Action::Stop { .. } | Action::Reply { .. } => return Err(NOT_HERE),
+            Action::Stop { .. } | Action::NoteReady { .. } | Action::Reply { .. } => return Err(NOT_HERE),
         };
         Ok(Event::Report(report))
     }
@@ -491,6 +515,8 @@ impl Device {
             Ask::Control(container, control) => Request::Control { container, control },
             Ask::Collect => Request::Collect,
             Ask::ShutDown(then) => Request::ShutDown { then },
+            Ask::TryOnce(revision) => Request::TryOnce { revision, force: false },
+            Ask::MakeFactory(revision) => Request::MakeFactory { revision },
         };
         self.request(what)
     }
@@ -576,19 +602,31 @@ impl Device {
                 if let Some(life) = self.lives.get_mut(&(container.clone(), *generation)) {
                     let first = life.asked.filter(|(asked, _)| asked == how).map_or(now, |(_, when)| when);
                     life.asked = Some((*how, first));
+                    life.noted = Noted::Stopping;
+                }
+                return Ok(());
+            }
+            Action::NoteReady { container, generation } => {
+                if let Some(life) = self.lives.get_mut(&(container.clone(), *generation))
+                    && life.noted == Noted::Nothing
+                {
+                    life.noted = Noted::Ready;
                 }
                 return Ok(());
             }
             Action::Start { container, revision, generation } => {
                 self.record = self.record.max(*generation);
                 self.agent()?.newest.insert(container.clone(), *generation);
-                let revision = revision.clone();
+                let mounted = self.agent()?.mounts.get(container);
+                let mounted_of = mounted.map_or_else(|| revision.clone(), |mounted| mounted.revision.clone());
                 let life = Life {
-                    revision,
+                    revision: revision.clone(),
                     exec: Exec::UnderWay,
                     ready: Said::NotYet,
                     asked: None,
                     last_stop: LastStop::Fine,
+                    noted: Noted::Nothing,
+                    mounted_of,
                 };
                 self.lives.insert((container.clone(), *generation), life);
             }
@@ -599,6 +637,7 @@ impl Device {
             | Action::SetBoot { .. }
             | Action::WriteProgress { .. }
             | Action::Collect { .. }
+            | Action::MakeFactory { .. }
             | Action::Leave(_) => {}
         }
         let agent = self.agent()?;
@@ -610,9 +649,11 @@ impl Device {
             | Action::Unmount { .. }
             | Action::Start { .. }
             | Action::Stop { .. }
+            | Action::NoteReady { .. }
             | Action::Verify { .. }
             | Action::Install { .. }
             | Action::Collect { .. }
+            | Action::MakeFactory { .. }
             | Action::Reply { .. }
             | Action::Leave(_) => Honesty::Does,
         };
@@ -697,7 +738,26 @@ impl Device {
 fn names_its_ask(verb: Verb) -> bool {
     match verb {
         Verb::Mount | Verb::Unmount | Verb::Start | Verb::SetBoot | Verb::WriteProgress => true,
-        Verb::Verify | Verb::Install | Verb::Collect | Verb::Leave => false,
+        Verb::Verify | Verb::Install | Verb::Collect | Verb::MakeFactory | Verb::Leave => false,
+    }
+}
+
+/// What the next agent finds of a life: it can be attached to once exec was noted, and as long as nobody asked it to stop.
+fn former(scenario: &Scenario, name: &ContainerName, life: &Life) -> Former {
+    let container = scenario.revision(&life.revision).and_then(|revision| revision.container(name));
+    let ready = match life.noted {
+        Noted::Nothing => FormerReady::NotSaid,
+        Noted::Ready => FormerReady::Said,
+        Noted::Stopping => return Former::Unfit,
+    };
+    match (container, life.exec) {
+        (Some(container), Exec::Reported) => Former::Runs {
+            pid: 0,
+            fingerprint: container.fingerprint(),
+            ready,
+            mounted_of: life.mounted_of.clone(),
+        },
+        (Some(_), Exec::UnderWay) | (None, _) => Former::Unfit,
     }
 }
 

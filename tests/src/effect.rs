@@ -45,6 +45,7 @@ pub enum Verb {
     SetBoot,
     WriteProgress,
     Collect,
+    MakeFactory,
     Leave,
 }
 
@@ -61,13 +62,14 @@ impl Verb {
     /// Whether what it does is still there when the power comes back.
     pub fn lasts(self) -> bool {
         match self {
-            Verb::Install | Verb::SetBoot | Verb::WriteProgress | Verb::Collect => true,
+            Verb::Install | Verb::SetBoot | Verb::WriteProgress | Verb::Collect | Verb::MakeFactory => true,
             Verb::Mount | Verb::Unmount | Verb::Start | Verb::Verify | Verb::Leave => false,
         }
     }
 }
 
-/// What of an action makes an effect; a stop is remembered by the life it is to end, a reply is nothing to wait for.
+/// What of an action makes an effect; a stop and a ready are remembered by the life they concern, a reply is
+/// nothing to wait for.
 pub fn effect_of(action: &Action) -> Option<(Verb, String, Generation)> {
     let none = Generation(0);
     Some(match action {
@@ -79,8 +81,9 @@ pub fn effect_of(action: &Action) -> Option<(Verb, String, Generation)> {
         Action::SetBoot { .. } => (Verb::SetBoot, String::new(), none),
         Action::WriteProgress { revision, .. } => (Verb::WriteProgress, revision.to_string(), none),
         Action::Collect { .. } => (Verb::Collect, String::new(), none),
+        Action::MakeFactory { .. } => (Verb::MakeFactory, String::new(), none),
         Action::Leave(_) => (Verb::Leave, String::new(), none),
-        Action::Stop { .. } | Action::Reply { .. } => return None,
+        Action::Stop { .. } | Action::NoteReady { .. } | Action::Reply { .. } => return None,
     })
 }
 
@@ -96,11 +99,13 @@ impl Effect {
             Action::Unmount { container, generation } => Some((container, (*generation, Verb::Unmount))),
             Action::Start { .. }
             | Action::Stop { .. }
+            | Action::NoteReady { .. }
             | Action::Verify { .. }
             | Action::Install { .. }
             | Action::SetBoot { .. }
             | Action::WriteProgress { .. }
             | Action::Collect { .. }
+            | Action::MakeFactory { .. }
             | Action::Reply { .. }
             | Action::Leave(_) => None,
         }
@@ -135,7 +140,7 @@ impl EffectName {
     }
 }
 
-const VERBS: [(&str, Verb); 9] = [
+const VERBS: [(&str, Verb); 10] = [
     ("mount", Verb::Mount),
     ("unmount", Verb::Unmount),
     ("start", Verb::Start),
@@ -144,6 +149,7 @@ const VERBS: [(&str, Verb); 9] = [
     ("set-boot", Verb::SetBoot),
     ("progress", Verb::WriteProgress),
     ("collect", Verb::Collect),
+    ("make-factory", Verb::MakeFactory),
     ("leave", Verb::Leave),
 ];
 

@@ -100,6 +100,19 @@ impl State {
             .object(&format!("{name}/root.squashfs"), image)
     }
 
+    /// A container without an image, whose root is a folder of the host.
+    #[must_use]
+    pub fn container_on(self, name: &str, root: &Path, command: &str) -> State {
+        let conf = format!(
+            "lxc.rootfs.path = dir:{}\nlxc.init.cmd = {command}\nlxc.net.0.type = empty\n\
+             lxc.mount.auto = proc:mixed sys:mixed\n",
+            root.display()
+        );
+        let spec = json!({"#spec": "service-manifest-run@1", "name": name, "type": "lxc", "config": "lxc.container.conf"});
+        self.inline(&format!("{name}/run.json"), spec)
+            .object(&format!("{name}/lxc.container.conf"), conf.as_bytes())
+    }
+
     /// Without what a container owns.
     #[must_use]
     pub fn without(mut self, name: &str) -> State {
@@ -117,6 +130,8 @@ impl State {
 #[derive(Debug)]
 pub struct Device {
     folder: tempfile::TempDir,
+    /// The run dir, where it lies in memory as on a device.
+    run: Option<tempfile::TempDir>,
     options: Vec<(&'static str, String)>,
     /// Hears each time that an agent says, by way of systemd's protocol, that its socket listens: nothing is polled for.
     ready: mpsc::Receiver<()>,
@@ -137,13 +152,20 @@ impl Device {
             UnixDatagram::bind(folder.path().join("notify")).expect("a temporary folder can hold a socket");
         let (say, ready) = mpsc::channel();
         std::thread::spawn(move || listen(&notify, &say));
-        Device { folder, options: Vec::new(), ready }
+        Device { folder, run: None, options: Vec::new(), ready }
     }
 
     /// A setting of the agent, as an environment variable.
     #[must_use]
     pub fn with(mut self, variable: &'static str, value: impl Into<String>) -> Device {
         self.options.push((variable, value.into()));
+        self
+    }
+
+    /// With its run dir in memory, where there is a file system for that.
+    #[must_use]
+    pub fn in_memory(mut self) -> Device {
+        self.run = tempfile::Builder::new().prefix("goalpost-run-").tempdir_in("/dev/shm").ok();
         self
     }
 
@@ -181,7 +203,7 @@ impl Device {
     }
 
     pub fn run_dir(&self) -> PathBuf {
-        self.folder.path().join("run")
+        self.run.as_ref().map_or(self.folder.path(), tempfile::TempDir::path).join("run")
     }
 
     pub fn path(&self) -> &Path {
@@ -190,9 +212,14 @@ impl Device {
 
     /// Starts the agent, and waits until it answers.
     pub fn start(&self, programs: &Programs) -> Agent {
+        self.start_by(Command::new(&programs.goalpost))
+    }
+
+    /// The same, by another program that gets the agent's arguments.
+    pub fn start_by(&self, mut command: Command) -> Agent {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("agent.log"));
         let log = log.expect("a temporary folder can be written");
-        let process = Command::new(&programs.goalpost)
+        let process = command
             .arg("run")
             .arg("--root")
             .arg(self.root())
@@ -207,7 +234,7 @@ impl Device {
             .stdout(log.try_clone().expect("a descriptor can be duplicated"))
             .stderr(log)
             .spawn()
-            .expect("goalpost was found before");
+            .expect("the program was found before");
         self.until_ready();
         Agent { process, socket: self.run_dir().join("pv-ctrl") }
     }
@@ -269,6 +296,11 @@ impl Agent {
     /// Every event that is kept; ends with the latest.
     pub fn past_events(&self) -> Events {
         Events::open(&self.socket, "since=0&follow=0")
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> ExitStatus {
+        self.process.wait().expect("it is ours")
     }
 
     /// The orderly stop.
@@ -402,7 +434,8 @@ pub struct Events {
 }
 
 impl Events {
-    fn open(socket: &Path, query: &str) -> Events {
+    /// The stream of whoever listens there.
+    pub fn open(socket: &Path, query: &str) -> Events {
         let mut stream = UnixStream::connect(socket).expect("the agent listens");
         // 1.0: the stream is not cut into chunks.
         write!(stream, "GET /events?{query} HTTP/1.0\r\n\r\n").expect("the agent reads requests");

@@ -122,8 +122,7 @@ fn ends(scenario: &Scenario, device: &Device) -> Vec<What> {
 fn failures(scenario: &Scenario, device: &Device, agent: &Agent) -> Vec<What> {
     let mut options = Vec::new();
     for name in names(device.shell, agent, |_| true) {
-        let may_land =
-            matches!(name.verb, Verb::SetBoot | Verb::WriteProgress | Verb::Install | Verb::Collect);
+        let may_land = name.verb.lasts();
         let spoke = name.verb == Verb::Start && has_spoken(device, &name);
         for kind in scenario.failures.iter().filter(|_| !spoke) {
             options.push(What::Fail(name.clone(), *kind, Landing::Nothing));

@@ -184,7 +184,9 @@ pub fn scenario(seed: u64) -> Result<Scenario, String> {
             Ask::Run(id.clone()),
             Ask::Run(id.clone()),
             Ask::RunForced(id.clone()),
-            Ask::Post(id),
+            Ask::Post(id.clone()),
+            Ask::TryOnce(id.clone()),
+            Ask::MakeFactory(Some(id)),
         ]);
     }
     for container in &plan.containers {
@@ -192,8 +194,8 @@ pub fn scenario(seed: u64) -> Result<Scenario, String> {
         let controls = [Control::Start, Control::Stop, Control::Restart];
         scenario.asks.extend(controls.map(|control| Ask::Control(name.clone(), control)));
     }
-    let stops = [AfterShutdown::End, AfterShutdown::Restart].map(Ask::ShutDown);
-    scenario.asks.extend(stops.into_iter().chain([Ask::Collect]));
+    let stops = [AfterShutdown::End, AfterShutdown::Restart, AfterShutdown::Reboot].map(Ask::ShutDown);
+    scenario.asks.extend(stops.into_iter().chain([Ask::Collect, Ask::MakeFactory(None)]));
     scenario.failures = vec![FailureKind::Permanent, FailureKind::Transient, FailureKind::NoSpace];
     let many = u8::MAX;
     scenario.faults = Faults {

@@ -8,7 +8,7 @@ use std::fmt;
 
 use engine::{Action, Time};
 use model::boot::{BootVars, BootedAs};
-use model::durable::{Durable, TrialKind, TrialStage};
+use model::durable::{Durable, Term, TrialKind, TrialStage};
 use model::ids::{ContainerName, RevisionId};
 use model::progress::{Progress, UpdateStatus};
 use model::report::{Exit, Happening, Phase};
@@ -76,6 +76,10 @@ pub struct Witness {
     /// What `Durable` says is committed, and tried.
     commits: Option<RevisionId>,
     tries: Option<RevisionId>,
+    /// What is tried once; never to be committed.
+    once: Option<RevisionId>,
+    /// Whether that was so when this agent's life began, and it has not come back yet.
+    comes_back: ComesBack,
     /// A trial that is decided good; its commit point is the boot loader's.
     accepted: Option<RevisionId>,
     /// Asked to be run, and not tried since.
@@ -96,6 +100,14 @@ pub struct Witness {
 enum Force {
     No,
     Yes,
+}
+
+/// Whether what was before a revision that was tried once must come back by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+enum ComesBack {
+    #[default]
+    OnRequest,
+    ByItself,
 }
 
 /// How the last save went.
@@ -154,6 +166,8 @@ impl Witness {
         }
         self.committed.insert(durable.committed.clone());
         self.learn(durable)?;
+        let proved = durable.trial.as_ref().is_some_and(|trial| trial.term == Term::OnceProved);
+        self.comes_back = if proved { ComesBack::ByItself } else { ComesBack::OnRequest };
         self.boot_vars(scenario, disk.boot.as_ref())
     }
 
@@ -178,6 +192,17 @@ impl Witness {
             }
         }
         self.tries = trial;
+        if self.once.as_ref() == Some(&durable.committed) {
+            return broken(
+                Law::OnlyProvenFallback,
+                format!("{} was tried once, and is committed", durable.committed),
+            );
+        }
+        self.once =
+            durable.trial.as_ref().filter(|it| it.term != Term::Lasting).map(|it| it.revision.clone());
+        if self.once.is_none() {
+            self.comes_back = ComesBack::OnRequest;
+        }
         let accepted = durable.trial.as_ref().filter(|trial| trial.stage == TrialStage::Committing);
         self.accepted = accepted.map(|trial| trial.revision.clone());
         let lost = self
@@ -214,8 +239,33 @@ impl Witness {
         if scenario.revision(&vars.committed).is_none() {
             return broken(Law::GoodIsInstalled, format!("the boot loader knows no {}", vars.committed));
         }
+        if self.once.as_ref() == Some(&vars.committed) {
+            return broken(
+                Law::OnlyProvenFallback,
+                format!("{} is tried once, and is to be booted", vars.committed),
+            );
+        }
         self.committed.insert(vars.committed.clone());
         self.fallback_is_good(&vars.committed)
+    }
+
+    /// The factory revision has new content: nothing may need the former one, now or after any boot.
+    pub(crate) fn factory_made(&mut self, from: &RevisionId, disk: &Disk) -> Verdict {
+        self.ran(from)?;
+        if !disk.trails.contains(from) {
+            return broken(
+                Law::GoodIsInstalled,
+                format!("{from} is to be the factory revision, and not there"),
+            );
+        }
+        let trials = disk.durables().flat_map(|it| &it.trial).flat_map(|it| [&it.revision, &it.fallback]);
+        let loader = disk.boot.iter().flat_map(|it| [Some(&it.committed), it.candidate.as_ref()]).flatten();
+        let mut needed = disk.durables().map(|it| &it.committed).chain(trials).chain(loader);
+        if needed.any(|needed| *needed == RevisionId::factory()) {
+            return broken(Law::GoodIsInstalled, "the factory revision is replaced while it is needed");
+        }
+        self.permitted.insert(RevisionId::factory(), Force::Yes);
+        Ok(())
     }
 
     pub(crate) fn not_saved(&mut self) {
@@ -289,14 +339,14 @@ impl Witness {
     pub(crate) fn asked(&mut self, ask: &Ask) {
         self.restarts = 0;
         match ask {
-            Ask::Run(revision) => {
+            Ask::Run(revision) | Ask::TryOnce(revision) => {
                 self.permitted.entry(revision.clone()).or_insert(Force::No);
             }
             Ask::RunForced(revision) | Ask::Post(revision) => {
                 self.permitted.insert(revision.clone(), Force::Yes);
             }
             Ask::ShutDown(_) => self.stopping = Stopping::Asked,
-            Ask::Control(..) | Ask::Collect => {}
+            Ask::Control(..) | Ask::Collect | Ask::MakeFactory(_) => {}
         }
     }
 
@@ -396,7 +446,10 @@ impl Witness {
                 self.stopping = Stopping::NotAsked;
                 Ok(())
             }
-            (Request::Run { revision, force: false }, Reply::Done) if self.failed.contains(revision) => {
+            (
+                Request::Run { revision, force: false } | Request::TryOnce { revision, force: false },
+                Reply::Done,
+            ) if self.failed.contains(revision) => {
                 broken(Law::FailedStaysFailed, format!("{revision} failed, and is run unforced"))
             }
             _ => Ok(()),

@@ -95,6 +95,44 @@ fn what_is_asked_meanwhile() {
     holds(&Scenario { name: "asked".to_owned(), asks: asks.collect(), faults, ..scenario });
 }
 
+/// Whatever happens, what is tried once is never committed, and the next boot or request brings back what was before.
+#[test]
+fn tried_once_and_three_power_cuts() {
+    let faults = Faults { cuts: 3, saves: 2, ..Faults::default() };
+    for scenario in [without_reboot(Loader::Kernel, "", faults), with_reboot(Loader::Kernel, "", faults)] {
+        let name = format!("once, {}", scenario.name);
+        holds(&Scenario { name, asks: vec![Ask::TryOnce(x())], ..scenario });
+    }
+}
+
+#[test]
+fn tried_once_by_agents_that_are_killed_and_what_is_asked_then() {
+    let asks = [Ask::TryOnce(x()), Ask::Run(x()), Ask::Run(RevisionId::factory())];
+    for (scenario, faults) in [
+        (
+            without_reboot(Loader::Absent, "", Faults::default()),
+            Faults { kills: 1, saves: 1, ..Faults::default() },
+        ),
+        (without_reboot(Loader::Kernel, "", Faults::default()), Faults { cuts: 1, ..Faults::default() }),
+        (with_reboot(Loader::StandIn, "", Faults::default()), Faults { kills: 1, ..Faults::default() }),
+    ] {
+        let (name, faults) = (format!("once, then more, {}", scenario.name), Faults { asks: 2, ..faults });
+        holds(&Scenario { name, asks: asks.to_vec(), faults, ..scenario });
+    }
+}
+
+#[test]
+fn a_factory_revision_replaced_beside_power_cuts() {
+    let asks = [Ask::Run(x()), Ask::MakeFactory(None), Ask::Run(RevisionId::factory())];
+    let faults = Faults { cuts: 1, asks: 3, ..Faults::default() };
+    let scenario = without_reboot(Loader::Kernel, "", faults);
+    holds(&Scenario { name: "factory".to_owned(), asks: asks.to_vec(), faults, ..scenario });
+    let faults = Faults { effects: 1, stalls: 1, ..Faults::default() };
+    let scenario = without_reboot(Loader::Kernel, "", faults);
+    let faults = Faults { asks: 2, ..scenario.faults };
+    holds(&Scenario { name: "factory, slow".to_owned(), asks: asks[..2].to_vec(), faults, ..scenario });
+}
+
 /// A checker that finds nothing where something is wrong would be worth nothing.
 fn breaks(scenario: &Scenario, shell: Shell) -> Law {
     let found = explore_up_to(scenario, shell, 200_000).expect_err("a broken shell is caught");

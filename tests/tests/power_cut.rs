@@ -430,6 +430,48 @@ fn a_cut_second_post_leaves_the_first_or_the_second_whole() {
     );
 }
 
+/// Each of two trails that may be there, each with every byte of it.
+#[test]
+fn a_cut_factory_leaves_the_former_or_the_new_one_whole() {
+    let life = Life::begin();
+    let (one, other) = (bring(&life.store, b"one").unwrap(), bring(&life.store, b"other").unwrap());
+    let states = [state(one).into_bytes(), state(other).into_bytes()];
+    let (factory, from, data) = (id("0"), id("locals/x"), "data".parse().unwrap());
+    life.store.install(&from, &states[1]).unwrap();
+    life.store.write_commit_message(&from, "better").unwrap();
+    for former in [None, Some(&states[0])] {
+        if let Some(state) = former {
+            life.store.install(&factory, state).unwrap();
+            life.store.revision_disk(&factory, &data, "v").unwrap();
+        }
+        let cuts = life.cut_everywhere(
+            |store| store.make_factory(&from).unwrap(),
+            |store| {
+                store.verify(&from).unwrap();
+                let Some(step) = store.step(&factory) else { return assert_eq!(former, None) };
+                store.verify(&factory).unwrap();
+                let found = store.state_bytes(&factory).unwrap();
+                assert!(found == states[1] || Some(&found) == former);
+                if step.progress.unwrap().status == UpdateStatus::Done {
+                    assert_eq!((found, step.commit_message.as_str()), (states[1].clone(), "better"));
+                    assert!(!store.root().join("disks/rev/0").exists());
+                }
+            },
+            |store| {
+                store.verify(&factory).unwrap();
+                assert_eq!(store.state_bytes(&factory).unwrap(), states[1]);
+                assert_eq!(store.progress(&factory).unwrap().message, "Factory revision");
+                assert!(store.root().join("trails/0/.pv/done").exists());
+                let trails = std::fs::read_dir(store.root().join("trails")).unwrap();
+                let names = trails.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+                assert!(names.into_iter().all(|name| !name.starts_with('.')), "the former one is gone");
+                assert_eq!(std::fs::read_dir(store.root().join("disks/rev")).unwrap().count(), 0);
+            },
+        );
+        assert!(cuts > 20);
+    }
+}
+
 #[test]
 fn a_cut_progress_leaves_the_former_or_the_new_document() {
     let life = Life::begin();
@@ -504,7 +546,8 @@ type Work = fn(&Arc<Store>) -> Result<(), Failure>;
 
 #[test]
 fn a_disk_that_fails_at_any_write_is_told_and_damages_nothing() {
-    let works: [(&str, Work); 6] = [
+    let works: [(&str, Work); 7] = [
+        ("factory", |store| store.make_factory(&id("locals/x"))),
         ("save", |store| store.save_durable(&durable(2))),
         ("upload", |store| bring(store, b"more").map(|_| ())),
         ("install", |store| store.install(&id("locals/x"), state(digest::of(b"other")).as_bytes())),

@@ -20,6 +20,7 @@ const REASON: HeaderName = HeaderName::from_static("goalpost-reason");
 const LONGEST_REASON: usize = 1024;
 
 pub(super) const UPDATE_ONGOING: &str = "Cannot do this operation while update is ongoing";
+const COMMAND_UNDER_WAY: &str = "A command is already in progress. Try again";
 pub(super) const NO_RESOURCE: &str = "Resource does not exist";
 pub(super) const NO_SPACE: &str = "Not enough disk space available";
 pub(super) const WRONG_METHOD: &str = "Method not supported for this endpoint";
@@ -123,10 +124,6 @@ pub(super) fn not_ready() -> Answer {
     error(StatusCode::SERVICE_UNAVAILABLE, "State not loaded yet")
 }
 
-pub(super) fn update_ongoing() -> Answer {
-    error(StatusCode::SERVICE_UNAVAILABLE, UPDATE_ONGOING)
-}
-
 /// The engine's answer where it has nothing to give but done or not.
 pub(super) fn reply(reply: Reply) -> Answer {
     match reply {
@@ -145,7 +142,7 @@ pub(super) fn refused(refusal: &Refusal) -> Answer {
         Refusal::Busy(phase) => error_because(
             StatusCode::SERVICE_UNAVAILABLE,
             match phase {
-                Phase::Verifying => "A command is already in progress. Try again",
+                Phase::Verifying => COMMAND_UNDER_WAY,
                 Phase::Booting
                 | Phase::Running
                 | Phase::Trying
@@ -156,6 +153,7 @@ pub(super) fn refused(refusal: &Refusal) -> Answer {
             },
             &why(),
         ),
+        Refusal::CommandUnderWay => error(StatusCode::SERVICE_UNAVAILABLE, COMMAND_UNDER_WAY),
         Refusal::NotSaved => error_because(StatusCode::INSUFFICIENT_STORAGE, NO_SPACE, &why()),
         Refusal::RevisionInUse(_) | Refusal::FailedBefore { .. } | Refusal::Unsupported(_) => {
             error(StatusCode::CONFLICT, &why())

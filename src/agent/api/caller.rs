@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::http::request::Parts;
 use hyper::{Request, StatusCode, Version, header};
 use model::ids::{ContainerName, Generation};
 use model::recovery::Role;
@@ -17,23 +18,30 @@ use super::body::{self, BodyProblem, LeftOver};
 use super::head::Problem;
 use super::render::{self, Page};
 use super::route::{Endpoint, Verb, shown};
+use super::stream::Origin;
 use super::wire::Talk;
-use super::{Backend, drivers, meta, objects, plan, requests, steps, streams};
+use super::{Backend, DeviceEndpoint, drivers, meta, objects, plan, requests, steps, streams};
 
 /// Connections that a container's socket takes.
 const OF_CONTAINER: usize = 64;
 /// Connections that the host's socket takes.
 const OF_HOST: usize = 256;
+/// Connections that the device endpoint takes: five uploads at a time, for a handful of clients.
+const OF_DEVICE: usize = 64;
+/// Requests that the device endpoint has under way at most.
+const DEVICE_IN_FLIGHT: usize = 16;
 /// Requests that a container's socket has under way at most.
 const IN_FLIGHT: usize = 8;
 
 /// Who is at the other end of a socket.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) enum Who {
     /// An operator.
     Host,
     /// A container, in one of its lives.
     Container { name: ContainerName, generation: Generation, role: Role },
+    /// Somebody with `pvr` or `goalctl --host`.
+    Network(DeviceEndpoint),
 }
 
 /// What all connections of one socket share.
@@ -49,6 +57,7 @@ impl Listener {
         let in_flight = match who {
             Who::Host => OF_HOST,
             Who::Container { .. } => IN_FLIGHT,
+            Who::Network(_) => DEVICE_IN_FLIGHT,
         };
         Listener { who, backend, in_flight: Semaphore::new(in_flight) }
     }
@@ -57,6 +66,26 @@ impl Listener {
         match self.who {
             Who::Host => OF_HOST,
             Who::Container { .. } => OF_CONTAINER,
+            Who::Network(_) => OF_DEVICE,
+        }
+    }
+
+    /// The whole answer to a head that asks for a page and wants nothing else, from memory: it needs no hyper. `None` for any other.
+    pub(super) fn answer_to(&self, head: &[u8]) -> Option<Bytes> {
+        let (line, headers) = head.split_at(head.iter().position(|byte| *byte == b'\r')?);
+        let (page, endpoint) = match line {
+            b"GET /containers HTTP/1.1" => (Page::Containers, Endpoint::Containers),
+            b"GET /groups HTTP/1.1" => (Page::Groups, Endpoint::Groups),
+            _ => return None,
+        };
+        let plain = headers.split(|byte| *byte == b'\n').all(|header| {
+            let name = header.split(|byte| *byte == b':').next().unwrap_or_default();
+            !name.eq_ignore_ascii_case(b"connection") && !name.eq_ignore_ascii_case(b"expect")
+        });
+        let report = self.backend.report.borrow();
+        match (plain, self.may_ask(Verb::Get, &endpoint), report.phase) {
+            (false, _, _) | (_, Permission::Denied, _) | (_, _, Phase::Booting) => None,
+            (true, Permission::Granted, _) => Some(self.backend.rendered.answer(page, &report)),
         }
     }
 
@@ -67,6 +96,8 @@ impl Listener {
                 (Verb::Post, Endpoint::Signal) => Permission::Granted,
                 _ => Permission::Denied,
             },
+            // It has paths of its own.
+            Who::Network(_) => Permission::Denied,
         }
     }
 }
@@ -93,7 +124,7 @@ impl Caller {
         if let Some(problem) = self.talk.refused.get() {
             return Some(refused_head(*problem));
         }
-        if !request.body().is_end_stream() {
+        if !request.body().is_end_stream() || matches!(self.listener.who, Who::Network(_)) {
             return None;
         }
         let (verb, endpoint) = (Verb::of(request.method()), Endpoint::of(request.uri().path()));
@@ -118,7 +149,7 @@ impl hyper::service::Service<Request<Incoming>> for Caller {
         }
         let (listener, talk) = (self.listener.clone(), self.talk.clone());
         Answering::Waited(Box::pin(async move {
-            let mut answer = listener.answer(request).await;
+            let mut answer = listener.answer(request, talk.origin).await;
             close_if_old(version, &mut answer);
             talk.streams.store(answer.body().is_open_ended(), Ordering::Relaxed);
             answer
@@ -145,7 +176,7 @@ impl Future for Answering {
 
 impl Listener {
     /// One answer, whatever comes; nothing of the request is left unread that would take the answer away from its client.
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, request: Request<Incoming>, origin: Origin) -> Answer {
         let Ok(_permit) = self.in_flight.try_acquire() else {
             return self
                 .after_body(
@@ -155,16 +186,9 @@ impl Listener {
                 .await;
         };
         let (parts, mut body) = request.into_parts();
-        let asked = Asked {
-            verb: Verb::of(&parts.method),
-            endpoint: Endpoint::of(parts.uri.path()),
-            path: parts.uri.path(),
-            query: parts.uri.query(),
-            last_event: parts.headers.get("last-event-id").and_then(|id| id.to_str().ok()),
-        };
-        let answer = match self.may_ask(asked.verb, &asked.endpoint) {
-            Permission::Granted => self.dispatch(&asked, &mut body).await,
-            Permission::Denied => answer::not_mgmt(),
+        let answer = match &self.who {
+            Who::Network(endpoint) => endpoint.answer(&self.backend, origin, &parts, &mut body).await,
+            Who::Host | Who::Container { .. } => self.answer_local(&parts, &mut body).await,
         };
         if parts.headers.contains_key(header::EXPECT) && !body.is_end_stream() {
             let mut answer = answer;
@@ -172,6 +196,20 @@ impl Listener {
             return answer;
         }
         self.after_body(body, answer).await
+    }
+
+    async fn answer_local(&self, parts: &Parts, body: &mut Incoming) -> Answer {
+        let asked = Asked {
+            verb: Verb::of(&parts.method),
+            endpoint: Endpoint::of(parts.uri.path()),
+            path: parts.uri.path(),
+            query: parts.uri.query(),
+            last_event: parts.headers.get("last-event-id").and_then(|id| id.to_str().ok()),
+        };
+        match self.may_ask(asked.verb, &asked.endpoint) {
+            Permission::Granted => self.dispatch(&asked, body).await,
+            Permission::Denied => answer::not_mgmt(),
+        }
     }
 
     async fn after_body(&self, mut body: Incoming, mut answer: Answer) -> Answer {

@@ -1,9 +1,11 @@
 //! The control API: HTTP on Unix sockets, where the socket says who asks.
 //!
 //! ```text
-//! listen.rs    accepts, counts connections            wire.rs, head.rs   bytes cleaned on their way to hyper, deadlines
+//! listen.rs    accepts, counts connections            wire.rs, head.rs   bytes cleaned on their way to hyper, or answered at once
+//!                                                     inbox.rs           what came in, deadlines
 //! caller.rs    one request: who may, what is it       route.rs           path -> Endpoint
 //! render.rs    the report as JSON, once per report    requests.rs        what only the engine can answer
+//! pvr/         the device endpoint, over TCP          stream.rs          a connection of either kind
 //! answer.rs    codes, texts, bodies                   streams.rs, …      the endpoints that take longer
 //! ```
 //!
@@ -14,15 +16,18 @@ mod body;
 mod caller;
 mod drivers;
 pub mod head;
+mod inbox;
 mod listen;
 mod meta;
 mod objects;
 mod plan;
+mod pvr;
 mod render;
 mod requests;
 mod route;
 mod settings;
 mod steps;
+mod stream;
 mod streams;
 mod wire;
 
@@ -31,17 +36,21 @@ use std::sync::Arc;
 use model::ids::{ContainerName, Generation};
 use model::recovery::Role;
 use model::report::{DeviceReport, Failure, FailureKind};
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 
 use crate::ask::Asker;
-use crate::config::Setting;
+use crate::config::Config;
 use crate::history::History;
 use crate::logs::Logs;
 use crate::metadata::Metadata;
+use crate::power::Owner;
 use crate::store::Store;
 use caller::{Listener, Who};
 use render::Rendered;
+use stream::Socket;
+
+pub use pvr::DeviceEndpoint;
 
 /// What the answers come from.
 #[derive(Debug)]
@@ -51,6 +60,7 @@ pub struct Backend {
     report: watch::Receiver<Arc<DeviceReport>>,
     history: Arc<History>,
     logs: Arc<Logs>,
+    power: Owner,
     metadata: Arc<Metadata>,
     settings: settings::Pages,
     rendered: Rendered,
@@ -68,7 +78,7 @@ impl Backend {
         history: Arc<History>,
         logs: Arc<Logs>,
         metadata: Arc<Metadata>,
-        settings: &[Setting],
+        config: &Config,
     ) -> Arc<Backend> {
         Arc::new(Backend {
             store,
@@ -76,8 +86,9 @@ impl Backend {
             report,
             history,
             logs,
+            power: Owner::of(config),
             metadata,
-            settings: settings::Pages::of(settings),
+            settings: settings::Pages::of(&config.listed()),
             rendered: Rendered::default(),
             writing: Arc::new(Semaphore::new(objects::WRITING)),
         })
@@ -100,7 +111,7 @@ impl Backend {
 
 /// Answers on the host's socket, where everything may be asked. Never returns; dropping it ends its connections.
 pub async fn serve_host(listener: UnixListener, backend: Arc<Backend>) {
-    listen::serve(listener, Listener::new(Who::Host, backend)).await;
+    listen::serve(Socket::Unix(listener), Listener::new(Who::Host, backend)).await;
 }
 
 /// Answers on the socket of one life of one container. Never returns; dropping it ends its connections.
@@ -111,6 +122,11 @@ pub async fn serve_container(
     role: Role,
     backend: Arc<Backend>,
 ) {
-    listen::serve(listener, Listener::new(Who::Container { name: container, generation, role }, backend))
-        .await;
+    let who = Who::Container { name: container, generation, role };
+    listen::serve(Socket::Unix(listener), Listener::new(who, backend)).await;
+}
+
+/// Answers `pvr` and `goalctl --host`. Never returns; dropping it ends its connections.
+pub async fn serve_device(listener: TcpListener, endpoint: DeviceEndpoint, backend: Arc<Backend>) {
+    listen::serve(Socket::Tcp(listener), Listener::new(Who::Network(endpoint), backend)).await;
 }

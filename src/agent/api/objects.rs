@@ -138,7 +138,7 @@ pub(super) async fn get(backend: &Backend, name: &Segment) -> Answer {
     }
 }
 
-fn digest_of(name: &Segment) -> Option<Digest> {
+pub(super) fn digest_of(name: &Segment) -> Option<Digest> {
     name.name()?.parse().ok()
 }
 

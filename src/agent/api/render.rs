@@ -22,8 +22,15 @@ pub(super) struct Rendered {
 #[derive(Debug, Clone)]
 struct Pages {
     of: Arc<DeviceReport>,
-    containers: Bytes,
-    groups: Bytes,
+    containers: Text,
+    groups: Text,
+}
+
+/// One page: its bytes after the head of an answer, so that a whole answer is one piece.
+#[derive(Debug, Clone)]
+struct Text {
+    answer: Bytes,
+    head: usize,
 }
 
 /// Which page is wanted.
@@ -36,6 +43,16 @@ pub(super) enum Page {
 impl Rendered {
     /// The bytes of `page` for `report`.
     pub(super) fn page(&self, page: Page, report: &Arc<DeviceReport>) -> Bytes {
+        let Text { answer, head } = self.text(page, report);
+        answer.slice(head..)
+    }
+
+    /// The same with the head of an answer before it, on a connection that stays.
+    pub(super) fn answer(&self, page: Page, report: &Arc<DeviceReport>) -> Bytes {
+        self.text(page, report).answer
+    }
+
+    fn text(&self, page: Page, report: &Arc<DeviceReport>) -> Text {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let pages = match &mut *latest {
             Some(pages) if Arc::ptr_eq(&pages.of, report) => pages,
@@ -52,7 +69,19 @@ impl Pages {
     fn of(report: &Arc<DeviceReport>) -> Pages {
         let containers: Vec<_> = report.containers.iter().map(Container::of).collect();
         let groups: Vec<_> = report.groups.iter().map(Group::of).collect();
-        Pages { of: report.clone(), containers: json(&containers), groups: json(&groups) }
+        Pages { of: report.clone(), containers: Text::of(&containers), groups: Text::of(&groups) }
+    }
+}
+
+impl Text {
+    fn of(page: &impl Serialize) -> Text {
+        let body = json(page);
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        let answer = [head.as_bytes(), &body].concat();
+        Text { answer: Bytes::from(answer), head: head.len() }
     }
 }
 

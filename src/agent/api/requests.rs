@@ -2,9 +2,9 @@
 
 use hyper::StatusCode;
 use hyper::body::Incoming;
-use model::ids::{ContainerName, RevisionId};
+use model::ids::{BadId, ContainerName, RevisionId};
 use model::report::Phase;
-use model::request::{Control, Refusal, Reply, Request, Signal};
+use model::request::{AfterShutdown, Control, Refusal, Reply, Request, Signal};
 use serde::Deserialize;
 
 use super::Backend;
@@ -13,6 +13,7 @@ use super::body;
 use super::caller::{Who, unread};
 use super::render::json;
 use super::route::Segment;
+use crate::power::Turn;
 
 const LONGEST_SIGNAL: usize = 4096;
 const LONGEST_COMMAND: usize = 4096;
@@ -94,24 +95,50 @@ pub(super) async fn command(backend: &Backend, body: &mut Incoming) -> Answer {
     let Ok(CommandBody { op, payload, force }) = serde_json::from_slice(&text) else {
         return answer::bad_request(BAD_COMMAND);
     };
+    match request_of(backend, op, &payload, force).await {
+        Ok(request) => answer::reply(backend.ask.ask(request).await),
+        Err(unasked) => unasked.answer(),
+    }
+}
+
+/// Why the engine is not even asked.
+enum Unasked {
+    BadName(BadId),
+    /// An update is under way.
+    Later(Phase),
+    Cannot {
+        op: &'static str,
+        why: String,
+    },
+}
+
+impl Unasked {
+    fn answer(&self) -> Answer {
+        match self {
+            Unasked::BadName(bad) => {
+                answer::error_because(StatusCode::BAD_REQUEST, BAD_COMMAND, &bad.to_string())
+            }
+            Unasked::Later(phase) => answer::refused(&Refusal::Busy(*phase)),
+            Unasked::Cannot { op, why } => {
+                answer::error(StatusCode::CONFLICT, &format!("{op} is not possible on this device: {why}"))
+            }
+        }
+    }
+}
+
+async fn request_of(backend: &Backend, op: Op, payload: &str, force: bool) -> Result<Request, Unasked> {
+    not_while_updating(backend, op)?;
+    let named = || payload.parse::<RevisionId>().map_err(Unasked::BadName);
+    let cannot = |op, why: &str| Err(Unasked::Cannot { op, why: why.to_owned() });
     match op {
-        Op::LocalRun => match payload.parse::<RevisionId>() {
-            Ok(revision) => answer::reply(backend.ask.ask(Request::Run { revision, force }).await),
-            Err(bad) => answer::error_because(StatusCode::BAD_REQUEST, BAD_COMMAND, &bad.to_string()),
-        },
-        Op::RunGc => answer::reply(backend.ask.ask(Request::Collect).await),
-        Op::LocalRunCommit | Op::RebootDevice | Op::PoweroffDevice | Op::MakeFactory | Op::Unclaim
-            if is_updating(backend.report().phase) =>
-        {
-            answer::update_ongoing()
-        }
-        Op::LocalRunCommit => {
-            cannot("LOCAL_RUN_COMMIT", "an update commits by itself once it has proved stable")
-        }
-        Op::RebootDevice => cannot("REBOOT_DEVICE", "this agent does not own the device's power"),
-        Op::PoweroffDevice => cannot("POWEROFF_DEVICE", "this agent does not own the device's power"),
-        Op::MakeFactory => cannot("MAKE_FACTORY", "the factory revision of this device cannot be replaced"),
-        Op::TryOnce => cannot("TRY_ONCE", "LOCAL_RUN tries a revision and returns from it if it fails"),
+        // Every update that proves stable is committed here, so the two are one.
+        Op::LocalRun | Op::LocalRunCommit => Ok(Request::Run { revision: named()?, force }),
+        Op::TryOnce => Ok(Request::TryOnce { revision: named()?, force }),
+        Op::MakeFactory if payload.is_empty() => Ok(Request::MakeFactory { revision: None }),
+        Op::MakeFactory => Ok(Request::MakeFactory { revision: Some(named()?) }),
+        Op::RunGc => Ok(Request::Collect),
+        Op::RebootDevice => turn(backend, "REBOOT_DEVICE", Turn::Reboot, AfterShutdown::Reboot).await,
+        Op::PoweroffDevice => turn(backend, "POWEROFF_DEVICE", Turn::Off, AfterShutdown::PowerOff).await,
         Op::LocalApply => cannot("LOCAL_APPLY", "LOCAL_RUN applies without a reboot whatever can be"),
         Op::DeferReboot => cannot("DEFER_REBOOT", "no reboot of this agent can be deferred"),
         Op::EnableSsh => cannot("ENABLE_SSH", "this agent has no SSH server"),
@@ -125,14 +152,42 @@ pub(super) async fn command(backend: &Backend, body: &mut Incoming) -> Answer {
     }
 }
 
-fn cannot(op: &str, why: &str) -> Answer {
-    answer::error(StatusCode::CONFLICT, &format!("{op} is not possible on this device: {why}"))
+/// The device's end, if whoever carries it out would: before anything is stopped for it.
+async fn turn(
+    backend: &Backend,
+    op: &'static str,
+    turn: Turn,
+    then: AfterShutdown,
+) -> Result<Request, Unasked> {
+    match backend.power.may(turn).await {
+        Ok(()) => Ok(Request::ShutDown { then }),
+        Err(failure) => Err(Unasked::Cannot { op, why: format!("failed to {}", failure.detail) }),
+    }
 }
 
-fn is_updating(phase: Phase) -> bool {
+/// The engine refuses what it is asked while an update is under way; what it is not asked, or not asked yet, is refused here.
+fn not_while_updating(backend: &Backend, op: Op) -> Result<(), Unasked> {
+    match op {
+        Op::LocalRun
+        | Op::LocalRunCommit
+        | Op::RebootDevice
+        | Op::PoweroffDevice
+        | Op::MakeFactory
+        | Op::Unclaim => {}
+        Op::TryOnce
+        | Op::RunGc
+        | Op::LocalApply
+        | Op::DeferReboot
+        | Op::EnableSsh
+        | Op::DisableSsh
+        | Op::GoRemote
+        | Op::UpdateMetadata
+        | Op::XconnectGraph => return Ok(()),
+    }
+    let phase = backend.report().phase;
     match phase {
-        Phase::Verifying | Phase::Trying | Phase::Testing | Phase::RollingBack => true,
-        Phase::Booting | Phase::Running | Phase::OnlyAnswering | Phase::ShuttingDown => false,
+        Phase::Verifying | Phase::Trying | Phase::Testing | Phase::RollingBack => Err(Unasked::Later(phase)),
+        Phase::Booting | Phase::Running | Phase::OnlyAnswering | Phase::ShuttingDown => Ok(()),
     }
 }
 

@@ -5,6 +5,8 @@ use hyper::Method;
 use super::drivers::Change;
 use crate::store::Meta;
 
+/// Where the device endpoint's paths begin.
+pub(super) const DEVICE: &str = "/cgi-bin/pvr";
 /// Longest piece of a path that an error repeats: clients read answers of up to 8191 bytes.
 const LONGEST_SHOWN: usize = 1024;
 
@@ -54,6 +56,24 @@ pub(super) enum Endpoint {
     StorageGc,
     Unknown,
     XconnectGraph,
+}
+
+/// What a path of the device endpoint is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum DevicePath {
+    /// Where everything is.
+    Remote,
+    /// What runs.
+    State,
+    Objects,
+    Object(Segment),
+    /// Of an object.
+    Bytes(Segment),
+    Steps,
+    /// How the update to a revision went.
+    Progress(StepName),
+    Events,
+    Unknown,
 }
 
 /// How a path names a revision.
@@ -153,6 +173,32 @@ impl Endpoint {
             [Segment::Name(what)] if what == "commitmsg" => Endpoint::StepMessage(name),
             _ => Endpoint::Unknown,
         }
+    }
+}
+
+impl DevicePath {
+    /// Of a path as it was sent, without its query.
+    pub(super) fn of(path: &str) -> DevicePath {
+        let Some(path) = path.strip_prefix(DEVICE).and_then(|path| path.strip_prefix('/')) else {
+            return DevicePath::Unknown;
+        };
+        match *path.split('/').collect::<Vec<_>>() {
+            [".pvrremote"] => DevicePath::Remote,
+            ["json"] => DevicePath::State,
+            ["steps"] | ["steps", ""] => DevicePath::Steps,
+            ["steps", ref name @ .., "progress"] => DevicePath::of_step(name),
+            ["events"] => DevicePath::Events,
+            ["objects"] | ["objects", ""] => DevicePath::Objects,
+            ["objects", name] => DevicePath::Object(Segment::decode(name)),
+            ["objects", name, "bytes"] => DevicePath::Bytes(Segment::decode(name)),
+            _ => DevicePath::Unknown,
+        }
+    }
+
+    fn of_step(name: &[&str]) -> DevicePath {
+        let segments: Vec<_> = name.iter().map(|name| Segment::decode(name)).collect();
+        let Endpoint::Step(name) = Endpoint::of_step(&segments) else { return DevicePath::Unknown };
+        DevicePath::Progress(name)
     }
 }
 

@@ -109,13 +109,21 @@ pub(super) async fn put(backend: &Backend, name: &StepName, body: &mut Incoming)
         Ok(state) => Arc::from(&*state),
         Err(problem @ (BodyProblem::TooLarge | BodyProblem::EndedEarly)) => return unread(problem),
     };
-    let (posted, checked) = (revision.clone(), state.clone());
-    if let Err(failure) = backend.on_disk(move |store| store.check_posted(&posted, &checked)).await {
-        return refused(&failure);
+    match store(backend, &revision, state).await {
+        Ok(()) => answer::done(),
+        Err(answer) => answer,
     }
-    match backend.ask.post(revision, state).await {
-        Reply::Refused(Refusal::Failed(failure)) => refused(&failure),
-        reply @ (Reply::Done | Reply::Collected { .. } | Reply::Refused(_)) => answer::reply(reply),
+}
+
+/// Checks a state, then has it stored under that name.
+pub(super) async fn store(backend: &Backend, revision: &RevisionId, state: Arc<[u8]>) -> Result<(), Answer> {
+    let (posted, checked) = (revision.clone(), state.clone());
+    let checked = backend.on_disk(move |store| store.check_posted(&posted, &checked)).await;
+    checked.map_err(|failure| refused(&failure))?;
+    match backend.ask.post(revision.clone(), state).await {
+        Reply::Done | Reply::Collected { .. } => Ok(()),
+        Reply::Refused(Refusal::Failed(failure)) => Err(refused(&failure)),
+        Reply::Refused(refusal) => Err(answer::refused(&refusal)),
     }
 }
 

@@ -18,13 +18,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use hyper::body::{Buf, Bytes};
 use hyper::rt::ReadBufCursor;
+use tokio::io::AsyncWrite;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::UnixStream;
-use tokio::time::{Instant, Sleep};
 
-use super::head::{self, Framing, Head, Problem, clean_head};
+use super::caller::Listener;
+use super::head::{Cleaned, Framing, Head, Problem, clean_head};
+use super::inbox::{Inbox, Patience};
+use super::stream::{Origin, Stream};
 use crate::inputs::descriptor::awaited_for_hang_up;
 
 /// A request's head, from its first byte (on a new connection from the beginning).
@@ -42,21 +44,33 @@ const MOST_REST: usize = 64 * 1024 * 1024;
 const IN_PLACE_OF_REFUSED: &[u8] = b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n";
 
 /// What the connection and its service tell each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Talk {
+    pub(super) origin: Origin,
     /// Set before hyper is given the request that stands for a refused head; nothing follows it.
     pub(super) refused: OnceLock<Problem>,
     /// Whether the answer being written is a stream, which may be silent for as long as it likes.
     pub(super) streams: AtomicBool,
 }
 
+impl Talk {
+    pub(super) fn new(origin: Origin) -> Talk {
+        Talk { origin, refused: OnceLock::new(), streams: AtomicBool::new(false) }
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Wire {
-    stream: UnixStream,
+    stream: Stream,
     talk: Arc<Talk>,
+    /// Knows answers that need no hyper.
+    listener: Arc<Listener>,
     inbox: Inbox,
     place: Place,
+    turn: Turn,
+    /// What is left of such an answer.
+    known: Bytes,
     /// Bytes for hyper before anything of the inbox: a rewritten head.
     rewritten: Vec<u8>,
     /// Bytes of the inbox that are a clean head.
@@ -75,6 +89,17 @@ enum Place {
     Ended,
 }
 
+/// Whether hyper has everything behind it that it was given: only then may an answer pass it by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Nothing was given to it, or its answer is out.
+    Ours,
+    /// It has a head, and has written nothing.
+    Asked,
+    /// Of what it writes something may still be with it.
+    Writing,
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Served {
     Nothing,
@@ -82,12 +107,15 @@ enum Served {
 }
 
 impl Wire {
-    pub(super) fn new(stream: UnixStream, talk: Arc<Talk>) -> Wire {
+    pub(super) fn new(stream: Stream, talk: Arc<Talk>, listener: Arc<Listener>) -> Wire {
         Wire {
             stream,
             talk,
+            listener,
             inbox: Inbox::default(),
             place: Place::Head,
+            turn: Turn::Ours,
+            known: Bytes::new(),
             rewritten: Vec::new(),
             passing: 0,
             served: Served::Nothing,
@@ -119,11 +147,42 @@ impl Wire {
         let _ = tokio::time::timeout(FOR_REST, pin!(rest)).await;
     }
 
+    /// Takes the next head if it is answered from memory.
+    fn answers(&mut self, cleaned: &Cleaned) -> bool {
+        if self.turn != Turn::Ours || cleaned.rewritten.is_some() || cleaned.body != Framing::Sized(0) {
+            return false;
+        }
+        let Some(answer) = self.listener.answer_to(&self.inbox.unread()[cleaned.from..cleaned.to]) else {
+            return false;
+        };
+        self.inbox.skip(cleaned.to);
+        self.known = answer;
+        self.served = Served::Something;
+        self.patience.rest();
+        true
+    }
+
+    /// Writes what is left of an answer from memory.
+    fn poll_known(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.known.is_empty() {
+            let written = Pin::new(&mut self.stream).poll_write(cx, &self.known);
+            let count = ready!(self.poll_written(cx, written))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.known.advance(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Brings the next head in, or finds that there is none.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
+            ready!(self.poll_known(cx))?;
             match clean_head(self.inbox.unread()) {
+                Head::Complete(cleaned) if self.answers(&cleaned) => continue,
                 Head::Complete(cleaned) => {
+                    self.turn = Turn::Asked;
                     self.inbox.skip(cleaned.from);
                     match cleaned.rewritten {
                         None => self.passing = cleaned.to - cleaned.from,
@@ -272,6 +331,7 @@ impl hyper::rt::Read for Wire {
 
 impl hyper::rt::Write for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        self.turn = Turn::Writing;
         let written = Pin::new(&mut self.stream).poll_write(cx, from);
         self.poll_written(cx, written)
     }
@@ -281,6 +341,7 @@ impl hyper::rt::Write for Wire {
         cx: &mut Context<'_>,
         from: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.turn = Turn::Writing;
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, from);
         self.poll_written(cx, written)
     }
@@ -290,6 +351,10 @@ impl hyper::rt::Write for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Hyper flushes when nothing is left with it, also before it has written anything.
+        if self.turn == Turn::Writing {
+            self.turn = Turn::Ours;
+        }
         if self.talk.streams.load(Ordering::Relaxed) {
             self.poll_hang_up(cx)?;
         }
@@ -298,79 +363,5 @@ impl hyper::rt::Write for Wire {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// What came in and was not passed on yet.
-#[derive(Debug, Default)]
-struct Inbox {
-    bytes: Box<[u8]>,
-    begin: usize,
-    end: usize,
-    is_closed: bool,
-}
-
-impl Inbox {
-    fn unread(&self) -> &[u8] {
-        &self.bytes[self.begin..self.end]
-    }
-
-    fn skip(&mut self, count: usize) {
-        self.begin += count;
-        if self.begin == self.end {
-            self.clear();
-        }
-    }
-
-    fn clear(&mut self) {
-        (self.begin, self.end) = (0, 0);
-    }
-
-    /// Reads once; 0 when the client has stopped sending. There is room: a head that fills the inbox is refused before.
-    fn poll_fill(&mut self, cx: &mut Context<'_>, stream: &mut UnixStream) -> Poll<io::Result<usize>> {
-        if self.bytes.is_empty() {
-            self.bytes = vec![0; head::LONGEST].into_boxed_slice();
-        }
-        if self.end == self.bytes.len() {
-            self.bytes.copy_within(self.begin..self.end, 0);
-            (self.begin, self.end) = (0, self.end - self.begin);
-        }
-        let mut room = ReadBuf::new(&mut self.bytes[self.end..]);
-        ready!(Pin::new(stream).poll_read(cx, &mut room))?;
-        let count = room.filled().len();
-        self.is_closed = count == 0;
-        self.end += count;
-        Poll::Ready(Ok(count))
-    }
-}
-
-/// How long this client has kept us waiting. The timer is set when a wait begins and looked at again only when it fires, so a
-/// busy connection does not touch it.
-#[derive(Debug, Default)]
-struct Patience {
-    since: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Patience {
-    /// The client did something.
-    fn rest(&mut self) {
-        self.since = None;
-    }
-
-    /// Ready once the client has kept us waiting for `limit`.
-    fn poll_spent(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<()> {
-        let until = *self.since.get_or_insert_with(Instant::now) + limit;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
-        if timer.deadline() > until {
-            timer.as_mut().reset(until);
-        }
-        while timer.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= until {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(until);
-        }
-        Poll::Pending
     }
 }

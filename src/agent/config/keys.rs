@@ -2,6 +2,7 @@
 //!
 //! A default is what [`Config::default`] has; how a value reads is the type's own.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use model::recovery::Role;
 
 use super::{Config, Power};
+use crate::init::Interface;
 
 /// One setting.
 #[derive(Debug)]
@@ -38,7 +40,11 @@ enum Kind {
     Count(At<u32>, RangeInclusive<u32>),
     CountOrNone(At<Option<u32>>),
     Bytes(At<u64>, RangeInclusive<u64>),
+    AddressOrNone(At<Option<SocketAddr>>),
     Power(At<Power>),
+    /// Of at most so many bytes.
+    Text(At<String>, usize),
+    Interface(At<Option<Interface>>),
     Role(At<Role>),
 }
 
@@ -143,6 +149,41 @@ pub(super) static KEYS: &[Key] = &[
         Kind::CountOrNone(|config| &mut config.socket_group),
         "Number of the group that may use the host socket; if empty, none.",
     ),
+    key(
+        "init.label",
+        Kind::Text(|config| &mut config.init.label, 16),
+        "Where PID 1 is goalpost-init: the data partition's label; if empty, none is mounted.",
+    ),
+    key(
+        "init.wait",
+        Kind::Time(|config| &mut config.init.wait, seconds(0, HOUR)),
+        "How long to wait for the data partition.",
+    ),
+    key(
+        "init.modules",
+        Kind::Text(|config| &mut config.init.modules, 4096),
+        "Kernel modules to load first, by name, between blanks.",
+    ),
+    key(
+        "init.interface",
+        Kind::Interface(|config| &mut config.init.interface),
+        "The device's own interface: NAME ADDRESS/PREFIX [GATEWAY]; if empty, none.",
+    ),
+    key(
+        "init.watchdog",
+        Kind::Time(|config| &mut config.init.watchdog, seconds(2, HOUR)),
+        "How long the hardware watchdog waits before it restarts the device.",
+    ),
+    key(
+        "device.listen",
+        Kind::AddressOrNone(|config| &mut config.device_listen),
+        "Where pvr and goalctl --host are answered; if empty, nowhere.",
+    ),
+    key(
+        "device.token_file",
+        Kind::PathOrNone(|config| &mut config.device_token),
+        "File with the token that they must know, needed beyond loopback; if empty, none.",
+    ),
 ];
 
 impl Key {
@@ -158,8 +199,13 @@ impl Key {
                 *at(config) = or_none(text, |text| text.parse().ok()).ok_or_else(allowed)?;
             }
             Kind::Bytes(at, bounds) => *at(config) = within(bytes(text), bounds).ok_or_else(allowed)?,
+            Kind::AddressOrNone(at) => *at(config) = or_none(text, address).ok_or_else(allowed)?,
             Kind::Power(at) => *at(config) = word(text, &POWERS).ok_or_else(allowed)?,
             Kind::Role(at) => *at(config) = word(text, &ROLES).ok_or_else(allowed)?,
+            Kind::Text(at, most) => {
+                *at(config) = Some(text).filter(|text| text.len() <= *most).ok_or_else(allowed)?.to_owned();
+            }
+            Kind::Interface(at) => *at(config) = or_none(text, Interface::parse).ok_or_else(allowed)?,
         }
         Ok(())
     }
@@ -184,8 +230,11 @@ impl Key {
             Kind::Count(at, _) => at(config).to_string(),
             Kind::CountOrNone(at) => at(config).map_or_else(String::new, |number| number.to_string()),
             Kind::Bytes(at, _) => show_bytes(*at(config)),
+            Kind::AddressOrNone(at) => at(config).map_or_else(String::new, |address| address.to_string()),
             Kind::Power(at) => show_word(at(config), &POWERS),
             Kind::Role(at) => show_word(at(config), &ROLES),
+            Kind::Text(at, _) => at(config).clone(),
+            Kind::Interface(at) => at(config).as_ref().map_or_else(String::new, Interface::to_string),
         }
     }
 
@@ -207,8 +256,15 @@ impl Key {
                 show_bytes(*bounds.start()),
                 show_bytes(*bounds.end())
             ),
+            Kind::AddressOrNone(_) => {
+                "an address and port such as 127.0.0.1:12368 or [::]:12368, a port alone, or empty".to_owned()
+            }
             Kind::Power(_) => words(&POWERS.map(|(word, _)| word)),
             Kind::Role(_) => words(&ROLES.map(|(word, _)| word)),
+            Kind::Text(_, most) => format!("at most {most} bytes of text"),
+            Kind::Interface(_) => {
+                "NAME ADDRESS/PREFIX [GATEWAY], such as eth0 10.0.2.15/24 10.0.2.2, or empty".to_owned()
+            }
         }
     }
 }
@@ -231,6 +287,12 @@ fn show_word<T: PartialEq>(value: &T, words: &[(&str, T)]) -> String {
 
 fn path(text: &str) -> Option<PathBuf> {
     Some(PathBuf::from(text)).filter(|path| path.is_absolute())
+}
+
+/// A port alone is one of this device.
+fn address(text: &str) -> Option<SocketAddr> {
+    let here = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+    text.parse().map(here).or_else(|_| text.parse()).ok()
 }
 
 /// The first one counts for a number without a unit.

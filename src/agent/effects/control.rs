@@ -1,4 +1,4 @@
-//! The folder that a container sees at `/pantavisor`, with the socket by which one life of it speaks.
+//! The folder that a container sees at `/pantavisor`, with the sockets by which one life of it speaks.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -9,27 +9,47 @@ use std::path::{Path, PathBuf};
 use model::report::{Failure, FailureKind};
 use tokio::net::UnixListener;
 
-const SOCKET: &str = "pv-ctrl";
+use crate::logs::LogSockets;
 
-/// Makes a socket in the folder that no former life of the container has: whoever speaks on it is this life.
-pub(super) fn listen(folder: &Path) -> Result<UnixListener, Failure> {
-    let path = folder.join(SOCKET);
-    let listener = || {
+const SOCKET: &str = "pv-ctrl";
+const LOG: &str = "pv-ctrl-log";
+/// Where `/dev/log` leads.
+const DEV_LOG: &str = "dev-log";
+
+/// Everything by which one life of a container speaks.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    pub(super) control: UnixListener,
+    pub(super) logs: LogSockets,
+}
+
+/// Makes sockets in the folder that no former life of the container has: whoever speaks on them is this life.
+pub(super) fn sockets(folder: &Path) -> Result<Sockets, Failure> {
+    let make = || {
         fs::create_dir_all(folder)?;
-        if let Err(error) = fs::remove_file(&path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(error);
-        }
         // The path may be longer than the 107 characters that a socket's address holds.
         let held = File::open(folder)?;
-        let listener =
-            UnixListener::bind(PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", held.as_raw_fd())))?;
-        // Any user of the container may speak for it.
-        fs::set_permissions(&path, Permissions::from_mode(0o666))?;
-        Ok(listener)
+        let control = bind(folder, &held, SOCKET, |address| UnixListener::bind(address))?;
+        let stream = bind(folder, &held, LOG, std::os::unix::net::UnixListener::bind)?;
+        let datagrams = bind(folder, &held, DEV_LOG, std::os::unix::net::UnixDatagram::bind)?;
+        stream.set_nonblocking(true)?;
+        datagrams.set_nonblocking(true)?;
+        Ok(Sockets { control, logs: LogSockets { stream: stream.into(), datagrams: datagrams.into() } })
     };
-    listener().map_err(|error: io::Error| {
-        Failure::new(FailureKind::Transient, format!("listen on {}: {error}", path.display()))
+    make().map_err(|error: io::Error| {
+        Failure::new(FailureKind::Transient, format!("listen in {}: {error}", folder.display()))
     })
+}
+
+fn bind<T>(folder: &Path, held: &File, name: &str, bind: impl Fn(PathBuf) -> io::Result<T>) -> io::Result<T> {
+    let path = folder.join(name);
+    if let Err(error) = fs::remove_file(&path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let socket = bind(PathBuf::from(format!("/proc/self/fd/{}/{name}", held.as_raw_fd())))?;
+    // Any user of the container may speak for it.
+    fs::set_permissions(&path, Permissions::from_mode(0o666))?;
+    Ok(socket)
 }

@@ -1,9 +1,12 @@
 //! The launcher, which is started again if it ever ends.
 
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use host::keeping::{self, Kept};
 use host::{HostError, Launcher};
+use model::ids::ContainerName;
 use nix::errno::Errno;
 
 /// Our own binary, also after its file was replaced by a newer one.
@@ -17,18 +20,25 @@ pub(crate) struct Launches {
 }
 
 impl Launches {
-    /// Starts a launcher that puts containers' mounts into `folder`, which is there.
+    /// Starts a launcher that puts containers' mounts into `folder`, which is there. Also what a former one kept.
     ///
     /// # Errors
     /// It cannot be executed, or not make its namespaces.
-    pub(crate) fn start(folder: PathBuf) -> Result<Launches, HostError> {
+    pub(crate) fn start(folder: PathBuf) -> Result<(Launches, Kept), HostError> {
+        let kept = keeping::take_over(&folder).unwrap_or_else(|error| {
+            log::warn!("op=take-over error={:?}", error.to_string());
+            Kept::new()
+        });
         let launcher = Launcher::start(Path::new(OURSELVES), &folder)?;
-        Ok(Launches { folder, current: Mutex::new(Arc::new(launcher)) })
+        Ok((Launches { folder, current: Mutex::new(Arc::new(launcher)) }, kept))
     }
 
-    /// Where containers' mounts are, as the launcher sees them.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+    /// Keeps our side of a container's console for the next agent, or nothing of it any more. A launcher that ends takes along
+    /// what it kept; that matters only if this agent dies, too.
+    pub(crate) fn keep(&self, container: &ContainerName, console: Option<BorrowedFd<'_>>) {
+        if let Err(error) = self.ask(|launcher| launcher.keep(container.as_str(), console)) {
+            log::warn!("op=keep-console container={container} error={:?}", error.to_string());
+        }
     }
 
     /// Asks it; if it has ended, another one.

@@ -8,22 +8,37 @@ use model::report::{Failure, FailureKind};
 use model::request::AfterShutdown;
 use nix::unistd::execve;
 
-use crate::config::{Config, Power};
+use crate::config::{Config, Pid1};
+use crate::init;
+use crate::power::{self, Owner, Turn};
 
-/// The agent's process may end now, with code 0.
+/// What comes of leaving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Left;
+pub(crate) enum Left {
+    /// The agent's process may end now, with this code.
+    Now(u8),
+    /// First the device's end is to be asked for: [`Owner::carry_out`].
+    After(Owner, Turn),
+}
 
-/// Carries it out. What starts over, reboots or powers off does not return.
+/// Carries it out. What starts over or is carried out by the kernel does not return.
 pub(crate) fn leave(then: AfterShutdown, config: &Config) -> Result<Left, Failure> {
-    let never = match (then, config.power) {
-        (AfterShutdown::End, _) | (AfterShutdown::PowerOff, Power::Restart) => return Ok(Left),
-        (AfterShutdown::Restart, Power::Restart) => {
+    let owner = Owner::of(config);
+    let ours = config.pid_1 == Pid1::Ours;
+    let never = match (then, owner) {
+        (AfterShutdown::End, _) => return Ok(Left::Now(0)),
+        (AfterShutdown::Reboot, _) | (AfterShutdown::Restart, Owner::Agent) if ours => {
+            init::leave_argument(None).map_err(|error| error.failure())?;
+            return Ok(Left::Now(init::RESTART));
+        }
+        (AfterShutdown::PowerOff, _) if ours => return Ok(Left::Now(init::POWER_OFF)),
+        (AfterShutdown::Reboot, _) => return Ok(Left::After(owner, Turn::Reboot)),
+        (AfterShutdown::PowerOff, _) => return Ok(Left::After(owner, Turn::Off)),
+        (AfterShutdown::Restart, Owner::Init) => {
             forget_boot(config);
             start_over(&config.start_over_as)
         }
-        (AfterShutdown::Restart, Power::Own) => host::power::reboot().map_err(|error| error.failure()),
-        (AfterShutdown::PowerOff, Power::Own) => host::power::power_off().map_err(|error| error.failure()),
+        (AfterShutdown::Restart, Owner::Agent) => power::at_once(Turn::Reboot),
     };
     never.map(|never| match never {})
 }

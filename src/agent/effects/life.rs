@@ -3,29 +3,87 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use engine::{Event, Report, StopHow};
+use engine::{Event, Former, FormerReady, Report, StopHow};
 use host::HostError;
-use host::process::{Ending, Process};
+use host::keeping::Kept;
+use host::process::{Ending, Process, StartTime};
+use model::ids::{ContainerName, Generation};
 use model::report::{Exit, Failure, FailureKind};
 use nix::sys::signal::Signal;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
-use super::start::{self, Order, Progress, Running};
-use super::{World, place};
+use super::start::{self, Order, Progress, Regained, Running};
+use super::stops::Stops;
+use super::{Device, World};
 use crate::inputs::descriptor::awaited;
-use crate::record::{Life, Stage};
-
-/// Stops that may wait for a life: one that asks, one that forces.
-pub(super) const STOPS: usize = 2;
+use crate::record::{Identity, Known, Life, Noted, Stage};
 
 /// A life of a former agent, found again.
 #[derive(Debug)]
 pub(crate) struct Alive {
     /// Its note in the runtime record.
-    pub(crate) note: Life,
+    note: Life,
     /// Its first process.
-    pub(crate) process: Process,
+    process: Process,
+    /// What it takes to go on with it; nothing if it can only be ended.
+    regained: Option<(Known, Regained)>,
+    ready: FormerReady,
+}
+
+/// Looks for the lives of a former agent: those whose process is still there, and in its control group.
+///
+/// # Errors
+/// No descriptor is left.
+pub(crate) fn find(lives: Vec<Noted>, device: &Device, mut kept: Kept) -> Result<Vec<Alive>, HostError> {
+    let mut alive = Vec::new();
+    for Noted { life: note, ready } in lives {
+        let (Stage::Made(identity) | Stage::Running(identity) | Stage::Stopping(identity)) = note.stage
+        else {
+            continue;
+        };
+        let Some(process) = Process::find(identity.pid, StartTime(identity.started))? else { continue };
+        if !device.holds(&note.container, identity.pid) {
+            log::warn!("op=find-life container={} error=\"not in its control group\"", note.container);
+            continue;
+        }
+        let console = kept.iter().position(|(name, _)| name == note.container.as_str());
+        let console = console.map(|index| kept.swap_remove(index).1);
+        let regained = match (note.stage, note.known.clone()) {
+            (Stage::Running(_), Some(known)) => {
+                let regained = start::regain(device, &note.container, console);
+                let regained = regained.map_err(|failure| {
+                    log::warn!("op=attach container={} error={:?}", note.container, failure.detail);
+                });
+                regained.ok().map(|regained| (known, regained))
+            }
+            (Stage::Starting | Stage::Made(_) | Stage::Running(_) | Stage::Stopping(_) | Stage::Ended, _) => {
+                None
+            }
+        };
+        alive.push(Alive { note, process, regained, ready });
+    }
+    Ok(alive)
+}
+
+impl Alive {
+    /// Whose life it is.
+    pub(crate) fn key(&self) -> (ContainerName, Generation) {
+        (self.note.container.clone(), self.note.generation)
+    }
+
+    /// As the engine is told of it.
+    pub(crate) fn former(&self) -> Former {
+        match &self.regained {
+            Some((known, _)) => Former::Runs {
+                pid: self.process.pid(),
+                fingerprint: known.fingerprint,
+                ready: self.ready,
+                mounted_of: known.mounted_of.clone(),
+            },
+            None => Former::Unfit,
+        }
+    }
 }
 
 /// Whom a life reports to.
@@ -36,25 +94,22 @@ struct Reporter {
 }
 
 /// Starts a container and stays with it until nothing of it is left.
-pub(super) async fn live(
-    world: Arc<World>,
-    events: mpsc::Sender<Event>,
-    order: Order,
-    mut stops: mpsc::Receiver<StopHow>,
-) {
+pub(super) async fn live(world: Arc<World>, events: mpsc::Sender<Event>, order: Order, stops: Stops) {
     let note = Life {
         container: order.container.clone(),
         generation: order.generation,
         revision: order.revision.clone(),
         stage: Stage::Starting,
+        known: None,
     };
     let mut reporter = Reporter { world, events, note };
-    match begin(&mut reporter, &order, &mut stops).await {
+    // Boxed: what a start needs is more than what a life that runs does, and is given back.
+    match Box::pin(begin(&mut reporter, order, &stops)).await {
         Ok(running) => {
             reporter.started(Ok(running.process.pid())).await;
-            let exit = reporter.watch(&running.process, &mut stops, running.halt()).await;
+            let exit = reporter.watch(&running.process, &stops).await;
             // Its socket closes, its control group goes, before anybody hears that nothing is left.
-            drop(running);
+            running.clear(&reporter.world, &reporter.note.container);
             reporter.exited(exit).await;
         }
         Err(failure) => {
@@ -69,37 +124,43 @@ pub(super) async fn watch_adopted(
     world: Arc<World>,
     events: mpsc::Sender<Event>,
     alive: Alive,
-    mut stops: mpsc::Receiver<StopHow>,
+    stops: Stops,
 ) {
-    let reporter = Reporter { world, events, note: alive.note };
-    let halt = place::halt_signal_of(&reporter.world, &reporter.note.container, &reporter.note.revision);
-    let exit = reporter.watch(&alive.process, &mut stops, halt).await;
+    let mut reporter = Reporter { world, events, note: alive.note };
+    let exit = match alive.regained {
+        Some((known, regained)) => {
+            let world = &reporter.world;
+            let running = start::go_on(world, &reporter.note, known.role, regained, alive.process);
+            let exit = reporter.watch(&running.process, &stops).await;
+            running.clear(&reporter.world, &reporter.note.container);
+            exit
+        }
+        None => reporter.watch(&alive.process, &stops).await,
+    };
     start::remove_group(&reporter.world, &reporter.note.container);
     reporter.exited(exit).await;
 }
 
-async fn begin(
-    reporter: &mut Reporter,
-    order: &Order,
-    stops: &mut mpsc::Receiver<StopHow>,
-) -> Result<Running, Failure> {
+async fn begin(reporter: &mut Reporter, order: Order, stops: &Stops) -> Result<Running, Failure> {
+    reporter.note.known = Some(start::known(&reporter.world, &order)?);
     // Noted before the process exists: an agent that is killed in between finds out at its next start.
     reporter.note_start()?;
-    let mut starting = start::prepare(&reporter.world, order).await?;
+    let mut starting = start::prepare(&reporter.world, &order).await?;
     let spawned = loop {
         tokio::select! {
             biased;
             progress = starting.advance() => match progress? {
-                Progress::Made(stage) => reporter.write(stage),
+                Progress::Made(identity) => reporter.write(Stage::Made(identity)),
                 Progress::Executed(spawned) => break spawned,
             },
-            Some(_) = stops.recv() => starting.stop(),
+            _ = stops.next() => starting.stop(),
         }
     };
-    if let Stage::Starting = reporter.note.stage {
-        reporter.write(Stage::running(spawned.process.pid(), spawned.process.started()));
-    }
-    Ok(starting.run(&reporter.world, order, spawned))
+    let identity = Identity::of(&spawned.process);
+    let running = starting.run(&reporter.world, &order, spawned);
+    // Only now: whoever finds this note can go on with the life, console and all.
+    reporter.write(Stage::Running(identity));
+    Ok(running)
 }
 
 impl Reporter {
@@ -138,13 +199,13 @@ impl Reporter {
     }
 
     /// Waits for the end, and carries out stops until then.
-    async fn watch(&self, process: &Process, stops: &mut mpsc::Receiver<StopHow>, halt: u8) -> Exit {
+    async fn watch(&mut self, process: &Process, stops: &Stops) -> Exit {
         let descriptor = match watched(process) {
             Ok(descriptor) => descriptor,
             Err(error) => {
                 // Without a way to see its end it must not live.
                 self.stop_failed(&error).await;
-                self.stop(process, StopHow::Force, halt).await;
+                self.stop(process, StopHow::Force).await;
                 return process.wait_for_end().unwrap_or(Exit::Unknown);
             }
         };
@@ -152,12 +213,15 @@ impl Reporter {
             tokio::select! {
                 biased;
                 exit = ended(&descriptor, process) => return exit,
-                Some(how) = stops.recv() => self.stop(process, how, halt).await,
+                how = stops.next() => self.stop(process, how).await,
             }
         }
     }
 
-    async fn stop(&self, process: &Process, how: StopHow, halt: u8) {
+    async fn stop(&mut self, process: &Process, how: StopHow) {
+        // Noted first: an agent that comes later must not go on with what is about to end.
+        self.write(Stage::Stopping(Identity::of(process)));
+        let halt = self.note.known.as_ref().map_or(Signal::SIGPWR as u8, |known| known.halt);
         let signalled = match how {
             StopHow::Ask => process.signal(halt),
             StopHow::Force => process.signal(Signal::SIGKILL as u8),

@@ -7,36 +7,48 @@ use std::sync::Arc;
 use host::{HostError, Working};
 use model::ids::{ContainerName, Generation, RevisionId};
 use model::report::{Failure, FailureKind};
+use model::revision::Container;
 use model::setup::MountStep;
 
 use super::{World, place, unpack};
 use crate::inputs::descriptor::awaited;
 
-/// What is mounted, or being mounted: the plan by which it is taken away again.
+/// What is mounted, or being mounted: by the same container the same plan is made again when it is to be taken away.
 #[derive(Debug, Default)]
-pub(super) struct Mounts(BTreeMap<ContainerName, (Generation, Vec<MountStep>)>);
+pub(super) struct Mounts(BTreeMap<ContainerName, Mounted>);
+
+/// The mounts of a container of a revision.
+#[derive(Debug)]
+pub(super) struct Mounted {
+    generation: Generation,
+    revision: RevisionId,
+    container: Arc<Container>,
+}
 
 impl Mounts {
     pub(super) fn plan(
         &mut self,
         world: &World,
-        container: &ContainerName,
+        name: &ContainerName,
         revision: &RevisionId,
         generation: Generation,
     ) -> Result<Vec<MountStep>, Failure> {
-        let plan = place::of(world, container, revision)?.mounts()?;
-        self.0.insert(container.clone(), (generation, plan.clone()));
+        let placed = place::of(world, name, revision)?;
+        let plan = placed.mounts()?;
+        let mounted = Mounted { generation, revision: revision.clone(), container: placed.container };
+        self.0.insert(name.clone(), mounted);
         Ok(plan)
     }
 
+    /// Of which revision they were made.
+    pub(super) fn revision(&self, container: &ContainerName) -> Option<&RevisionId> {
+        self.0.get(container).map(|mounted| &mounted.revision)
+    }
+
     /// `None` if they were never made, or are another generation's by now.
-    pub(super) fn take(
-        &mut self,
-        container: &ContainerName,
-        generation: Generation,
-    ) -> Option<Vec<MountStep>> {
-        match self.0.get(container) {
-            Some((kept, _)) if *kept == generation => self.0.remove(container).map(|(_, plan)| plan),
+    pub(super) fn take(&mut self, name: &ContainerName, generation: Generation) -> Option<Mounted> {
+        match self.0.get(name) {
+            Some(mounted) if mounted.generation == generation => self.0.remove(name),
             Some(_) | None => None,
         }
     }
@@ -64,8 +76,9 @@ async fn unpack(world: &Arc<World>, container: &ContainerName, revision: &Revisi
     Ok(())
 }
 
-pub(super) async fn take_away(world: &World, plan: &[MountStep]) -> Result<(), Failure> {
-    let working = world.launcher.ask(|launcher| launcher.begin_unmount(plan));
+pub(super) async fn take_away(world: &World, mounted: Mounted) -> Result<(), Failure> {
+    let plan = place::at(world, mounted.container, &mounted.revision).mounts()?;
+    let working = world.launcher.ask(|launcher| launcher.begin_unmount(&plan));
     finish(working.map_err(|error| error.failure())?).await
 }
 

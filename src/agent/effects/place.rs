@@ -53,6 +53,16 @@ impl Device {
         Ok(Device { places, privileges, cgroups, processes })
     }
 
+    /// The folder that a container sees as `/pantavisor`.
+    pub(super) fn control_folder(&self, container: &ContainerName) -> PathBuf {
+        PathBuf::from(self.places.pantavisor(container.as_str()))
+    }
+
+    /// Whether a process is in that container's control group, as far as there are any.
+    pub(super) fn holds(&self, container: &ContainerName, pid: u32) -> bool {
+        self.cgroups.as_ref().is_none_or(|groups| groups.holds(container.as_str(), pid))
+    }
+
     /// What an operator should know of it.
     pub(crate) fn notes(&self) -> Vec<Arc<str>> {
         let mut notes = Vec::new();
@@ -88,8 +98,14 @@ pub(super) fn of<'a>(
     let missing =
         || Failure::new(FailureKind::Permanent, format!("find container {name} in revision {revision}"));
     let container = world.revision(revision)?.container(name).cloned().ok_or_else(missing)?;
+    Ok(at(world, container, revision))
+}
+
+/// A container that is known already.
+pub(super) fn at<'a>(world: &'a World, container: Arc<Container>, revision: &RevisionId) -> Placed<'a> {
     let device = &world.device;
-    let cgroup = device.cgroups.as_ref().map(|groups| groups.path(name.as_str()).display().to_string());
+    let path = |groups: &Cgroups| groups.path(container.name.as_str()).display().to_string();
+    let cgroup = device.cgroups.as_ref().map(path);
     let context = Context {
         revision: revision.clone(),
         places: device.places.clone(),
@@ -97,12 +113,7 @@ pub(super) fn of<'a>(
         cgroup,
         processes: device.processes,
     };
-    Ok(Placed { container, device, context })
-}
-
-/// The signal that asks a container of a former agent to end.
-pub(super) fn halt_signal_of(world: &World, name: &ContainerName, revision: &RevisionId) -> u8 {
-    of(world, name, revision).map_or(Signal::SIGPWR as u8, |placed| placed.halt_signal())
+    Placed { container, device, context }
 }
 
 impl Placed<'_> {
@@ -136,9 +147,15 @@ impl Placed<'_> {
         setup::start(&self.container, &self.context)
     }
 
+    /// What is its own under the run dir.
+    pub(super) fn folder(&self) -> PathBuf {
+        let control = self.control_folder();
+        control.parent().unwrap_or(&control).to_owned()
+    }
+
     /// The folder that it sees as `/pantavisor`.
     pub(super) fn control_folder(&self) -> PathBuf {
-        PathBuf::from(self.device.places.pantavisor(self.container.name.as_str()))
+        self.device.control_folder(&self.container.name)
     }
 }
 

@@ -11,13 +11,14 @@ use model::ids::{ContainerName, Generation, RevisionId};
 use model::recovery::Role;
 use model::report::{Failure, FailureKind};
 use nix::sys::signal::Signal;
-use rustix::pipe::PipeFlags;
 use tokio::io::unix::AsyncFd;
 
-use super::{World, control, place};
+use super::control::Sockets;
+use super::{Device, World, control, output, place};
 use crate::api;
 use crate::inputs::descriptor::awaited;
-use crate::record::Stage;
+use crate::logs::{Listening, LogSockets};
+use crate::record::{Identity, Known, Life};
 use crate::serving::Serving;
 
 /// What is to be started.
@@ -26,6 +27,8 @@ pub(super) struct Order {
     pub(super) container: ContainerName,
     pub(super) revision: RevisionId,
     pub(super) generation: Generation,
+    /// The revision whose trail its mounts use.
+    pub(super) mounted_of: RevisionId,
 }
 
 /// A start under way.
@@ -46,16 +49,24 @@ enum Noted {
 /// How far a start got.
 pub(super) enum Progress {
     /// Its process exists, and is being set up.
-    Made(Stage),
+    Made(Identity),
     /// Its program runs.
     Executed(Spawned),
 }
 
 /// What a life has for itself, and gives back at its end.
 struct Kit {
-    halt: u8,
     _group: Option<Group>,
     _serving: Serving,
+    _listening: Option<Listening>,
+    console: Console,
+}
+
+/// Whether the launcher keeps our side of a console.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Console {
+    Kept,
+    None,
 }
 
 /// A control group that goes with its life, however far that got. What is in it has ended by then.
@@ -76,24 +87,22 @@ pub(super) struct Running {
     kit: Kit,
 }
 
-/// Makes what the life has for itself, then asks the launcher.
+/// What the next agent must know of it.
+pub(super) fn known(world: &World, order: &Order) -> Result<Known, Failure> {
+    let place = place::of(world, &order.container, &order.revision)?;
+    Ok(Known {
+        fingerprint: place.container.fingerprint(),
+        halt: place.halt_signal(),
+        role: place.container.role,
+        mounted_of: order.mounted_of.clone(),
+    })
+}
+
+/// Asks the launcher for its process, and makes what the life has for itself.
 pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Starting, Failure> {
     let place = place::of(world, &order.container, &order.revision)?;
     let plan = place.start()?;
-    let listener = control::listen(&place.control_folder())?;
-    match place.container.role {
-        // It sees all of it, by a mount of its plan.
-        Role::Mgmt => {}
-        Role::Nobody => world.metadata.show_to(&order.container)?,
-    }
-    let serving = Serving::begin(api::serve_container(
-        listener,
-        order.container.clone(),
-        order.generation,
-        place.container.role,
-        Arc::clone(&world.backend),
-    ));
-    let (output, output_end) = pipe()?;
+    let (output, output_end) = output::make(&place.folder())?;
     let group = match &world.device.cgroups {
         Some(groups) => {
             let made = groups.make(order.container.as_str(), &plan.cgroup);
@@ -103,7 +112,7 @@ pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Startin
         None => None,
     };
     let begin = |launcher: &Launcher| {
-        launcher.begin_start(&Start {
+        launcher.begin_process(&Start {
             plan: &plan,
             output: output_end.as_fd(),
             errors: output_end.as_fd(),
@@ -111,16 +120,62 @@ pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Startin
         })
     };
     let pending = world.launcher.ask(begin).map_err(|error| error.failure())?;
-    capture(world, order, output)?;
-    let readable = watched(&pending)?;
-    let kit = Kit { halt: place.halt_signal(), _group: group, _serving: serving };
-    Ok(Starting { pending, readable, noted: Noted::No, kit })
+    drop(output_end);
+    // While the process is being made, what only its program needs; its plan, without which it stays where it is, comes last.
+    let rest = || {
+        match place.container.role {
+            // It sees all of it, by a mount of its plan.
+            Role::Mgmt => {}
+            Role::Nobody => world.metadata.show_to(&order.container)?,
+        }
+        let sockets = control::sockets(&place.control_folder())?;
+        let serving = Serving::begin(api::serve_container(
+            sockets.control,
+            order.container.clone(),
+            order.generation,
+            place.container.role,
+            Arc::clone(&world.backend),
+        ));
+        let listening = listen(world, &order.revision, &order.container, sockets.logs)?;
+        capture(world, &order.revision, &order.container, output)?;
+        pending.hand_over(&plan).map_err(|error| error.failure())?;
+        Ok((serving, listening, watched(&pending)?))
+    };
+    match rest() {
+        Ok((serving, listening, readable)) => {
+            let kit =
+                Kit { _group: group, _serving: serving, _listening: Some(listening), console: Console::None };
+            Ok(Starting { pending, readable, noted: Noted::No, kit })
+        }
+        Err(failure) => {
+            // Blocks for as long as the process needs to end; its control group goes after it.
+            let _ = tokio::task::spawn_blocking(move || pending.abandon()).await;
+            drop(group);
+            Err(failure)
+        }
+    }
 }
 
-fn capture(world: &World, order: &Order, output: OwnedFd) -> Result<(), Failure> {
-    let captured = world.logs.capture(&order.revision, &order.container, output);
+fn listen(
+    world: &World,
+    revision: &RevisionId,
+    container: &ContainerName,
+    sockets: LogSockets,
+) -> Result<Listening, Failure> {
+    world.logs.listen(revision, container, sockets).map_err(|error| {
+        Failure::new(FailureKind::Transient, format!("listen to the log of {container}: {error}"))
+    })
+}
+
+fn capture(
+    world: &World,
+    revision: &RevisionId,
+    container: &ContainerName,
+    output: OwnedFd,
+) -> Result<(), Failure> {
+    let captured = world.logs.capture(revision, container, output);
     captured.map(drop).map_err(|error| {
-        Failure::new(FailureKind::Transient, format!("capture the output of {}: {error}", order.container))
+        Failure::new(FailureKind::Transient, format!("capture the output of {container}: {error}"))
     })
 }
 
@@ -129,15 +184,6 @@ fn watched(pending: &Pending) -> Result<AsyncFd<OwnedFd>, Failure> {
     watch().map_err(|error: io::Error| {
         Failure::new(FailureKind::Transient, format!("wait for the start: {error}"))
     })
-}
-
-/// Our end is read without blocking.
-fn pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
-    let made = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).and_then(|(ours, theirs)| {
-        rustix::io::ioctl_fionbio(&ours, true)?;
-        Ok((ours, theirs))
-    });
-    made.map_err(|errno| Failure::new(FailureKind::Transient, format!("make a pipe for its output: {errno}")))
 }
 
 impl Starting {
@@ -149,7 +195,7 @@ impl Starting {
             }
             if let (Noted::No, Some(process)) = (self.noted, self.pending.process()) {
                 self.noted = Noted::Yes;
-                return Ok(Progress::Made(Stage::running(process.pid(), process.started())));
+                return Ok(Progress::Made(Identity::of(process)));
             }
             let Ok(mut ready) = self.readable.readable().await else { return std::future::pending().await };
             ready.clear_ready();
@@ -167,19 +213,90 @@ impl Starting {
 
     /// Its program runs.
     pub(super) fn run(self, world: &Arc<World>, order: &Order, spawned: Spawned) -> Running {
-        if let Some(console) = spawned.console
-            && let Err(failure) = capture(world, order, console)
-        {
-            log::warn!("op=capture-console container={} error={:?}", order.container, failure.detail);
+        let mut kit = self.kit;
+        if let Some(console) = spawned.console {
+            kit.console = attach_console(world, &order.revision, &order.container, console);
         }
-        Running { process: spawned.process, kit: self.kit }
+        Running { process: spawned.process, kit }
     }
 }
 
+/// Captures what comes out of a console, which the launcher keeps for the next agent.
+fn attach_console(
+    world: &World,
+    revision: &RevisionId,
+    container: &ContainerName,
+    console: OwnedFd,
+) -> Console {
+    world.launcher.keep(container, Some(console.as_fd()));
+    if let Err(failure) = capture(world, revision, container, console) {
+        log::warn!("op=capture-console container={container} error={:?}", failure.detail);
+    }
+    Console::Kept
+}
+
 impl Running {
-    /// The signal that asks it to end.
-    pub(super) fn halt(&self) -> u8 {
-        self.kit.halt
+    /// Gives back what the life had for itself.
+    pub(super) fn clear(self, world: &World, container: &ContainerName) {
+        if self.kit.console == Console::Kept {
+            world.launcher.keep(container, None);
+        }
+    }
+}
+
+/// What a life that a former agent started needs of this one.
+#[derive(Debug)]
+pub(crate) struct Regained {
+    sockets: Sockets,
+    output: OwnedFd,
+    console: Option<OwnedFd>,
+}
+
+/// Makes its socket anew, and opens its pipe again.
+pub(super) fn regain(
+    device: &Device,
+    container: &ContainerName,
+    console: Option<OwnedFd>,
+) -> Result<Regained, Failure> {
+    let control = device.control_folder(container);
+    let output = output::find(control.parent().unwrap_or(&control))?;
+    Ok(Regained { sockets: control::sockets(&control)?, output, console })
+}
+
+/// Goes on with such a life: its socket is answered, its output captured.
+pub(super) fn go_on(
+    world: &Arc<World>,
+    note: &Life,
+    role: Role,
+    regained: Regained,
+    process: Process,
+) -> Running {
+    let Regained { sockets: Sockets { control, logs }, output, console } = regained;
+    // It may have changed since.
+    if role == Role::Nobody
+        && let Err(failure) = world.metadata.show_to(&note.container)
+    {
+        log::warn!("op=show-metadata container={} error={:?}", note.container, failure.detail);
+    }
+    let serving = api::serve_container(
+        control,
+        note.container.clone(),
+        note.generation,
+        role,
+        Arc::clone(&world.backend),
+    );
+    if let Err(failure) = capture(world, &note.revision, &note.container, output) {
+        log::warn!("op=capture-output container={} error={:?}", note.container, failure.detail);
+    }
+    let listening = listen(world, &note.revision, &note.container, logs);
+    let listening = listening.map_err(|failure| {
+        log::warn!("op=listen-to-log container={} error={:?}", note.container, failure.detail);
+    });
+    let console = console
+        .map_or(Console::None, |console| attach_console(world, &note.revision, &note.container, console));
+    Running {
+        process,
+        kit: Kit { _group: None, _serving: Serving::begin(serving), _listening: listening.ok(), console },
     }
 }
 

@@ -1,4 +1,4 @@
-//! Actions on the store: verify, install, write progress, collect.
+//! Actions on the store: verify, install, make the factory revision, write progress, collect.
 
 use std::collections::BTreeSet;
 
@@ -28,6 +28,12 @@ pub(super) fn install(world: &World, revision: RevisionId, state: Option<&[u8]>)
         )),
     };
     Report::Installed { revision, outcome }
+}
+
+pub(super) fn make_factory(world: &World, from: &RevisionId) -> Report {
+    let outcome = world.store.make_factory(from);
+    world.revisions.forget(&RevisionId::factory());
+    Report::FactoryMade { outcome }
 }
 
 pub(super) fn write_progress(

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
+use host::device::Watchdog;
 use model::report::{DeviceReport, Phase};
 use sd_notify::NotifyState;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -17,11 +18,13 @@ pub struct Supervisor {
     line: Option<UnixDatagram>,
     status: String,
     watchdog: Option<Interval>,
+    hardware: Option<Watchdog>,
 }
 
 impl Supervisor {
-    /// Reads from the environment whether anybody wants to know, and whether as a watchdog.
-    pub fn from_environment() -> Supervisor {
+    /// Reads from the environment whether anybody wants to know, and whether as a watchdog. On a device of our own it is the
+    /// hardware that wants to.
+    pub fn from_environment(hardware: Option<(Watchdog, Duration)>) -> Supervisor {
         let line = std::env::var_os("NOTIFY_SOCKET").and_then(|name| match connect(&name) {
             Ok(line) => Some(line),
             Err(error) => {
@@ -29,7 +32,9 @@ impl Supervisor {
                 None
             }
         });
-        Supervisor { line, status: String::new(), watchdog: sd_notify::watchdog_enabled().map(half_of) }
+        let length = hardware.as_ref().map(|(_, length)| *length).or_else(sd_notify::watchdog_enabled);
+        let hardware = hardware.map(|(watchdog, _)| watchdog);
+        Supervisor { line, status: String::new(), watchdog: length.map(half_of), hardware }
     }
 
     /// The agent answers its sockets.
@@ -82,6 +87,9 @@ impl Supervisor {
     /// The loop is alive.
     pub fn alive(&self) {
         self.tell(&[NotifyState::Watchdog]);
+        if let Some(Err(error)) = self.hardware.as_ref().map(Watchdog::feed) {
+            log::error!("op=feed-watchdog error={:?}", error.to_string());
+        }
     }
 }
 
@@ -126,6 +134,7 @@ mod tests {
             line: Some(connect(path.as_os_str()).unwrap()),
             status: String::new(),
             watchdog: None,
+            hardware: None,
         };
         for _ in 0..1000 {
             supervisor.ready();

@@ -1,17 +1,15 @@
 //! One container's output, from its pipe to the writer.
 
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::TrySendError;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
 use super::lines::Lines;
-use super::writer::Message;
+use super::writer::Shape;
 use super::{Logs, Source, stamp};
 
 /// After a small read, how long the pipe collects before the next, unless somebody follows: one write for many lines.
@@ -19,9 +17,9 @@ const GATHER: Duration = Duration::from_millis(200);
 /// A read shorter than this is small.
 const SMALL: usize = 4 * 1024;
 /// After a read of which something was dropped: a flood takes a bounded share of the loop, and costs only who makes it.
-const REST: Duration = Duration::from_millis(5);
+pub(super) const REST: Duration = Duration::from_millis(5);
 /// While something was dropped and not told, how long to wait for more before telling.
-const TELL: Duration = Duration::from_secs(1);
+pub(super) const TELL: Duration = Duration::from_secs(1);
 
 pub(super) struct Capture {
     logs: Arc<Logs>,
@@ -45,17 +43,18 @@ impl Capture {
         folder: Arc<str>,
         output: OwnedFd,
     ) -> std::io::Result<Capture> {
-        fcntl_setfl(&output, fcntl_getfl(&output)? | OFlags::NONBLOCK)?;
+        rustix::io::ioctl_fionbio(&output, true)?;
         let output = crate::inputs::descriptor::awaited(output)?;
         let lines = Lines::new(logs.limits.rate);
         Ok(Capture { logs, source, folder, output, lines })
     }
 
+    /// Its timers are boxed: a container that is quiet, as most are, has none of them.
     pub(super) async fn run(mut self) {
         loop {
             let dropped = self.lines.dropped();
             let read = if dropped > 0 {
-                let Ok(read) = timeout(TELL, self.read()).await else {
+                let Ok(read) = Box::pin(timeout(TELL, self.read())).await else {
                     self.tell();
                     continue;
                 };
@@ -65,17 +64,16 @@ impl Capture {
             };
             let Read::Some(length) = read else { break };
             if self.lines.dropped() > dropped {
-                let _ = timeout(REST, std::future::pending::<()>()).await;
+                let _ = Box::pin(timeout(REST, std::future::pending::<()>())).await;
             } else if length < SMALL && !self.source.is_followed() {
                 // Whether time or a follower ended it makes no difference.
-                let _ = timeout(GATHER, self.source.wanted.notified()).await;
+                let _ = Box::pin(timeout(GATHER, self.source.wanted.notified())).await;
             }
         }
         let mut out = Vec::new();
         self.lines.end(&line_stamp(), &mut out);
         self.send(out);
-        // A writer that has fallen behind keeps one file open a little longer.
-        let _ = self.logs.to_writer.try_send(Message::Close { source: Arc::clone(&self.source) });
+        self.logs.close(&self.source);
     }
 
     /// Waits for output, and passes it on.
@@ -110,22 +108,16 @@ impl Capture {
 
     /// A writer that cannot follow is not waited for.
     fn send(&mut self, bytes: Vec<u8>) {
-        if bytes.is_empty() {
-            return;
-        }
-        let message =
-            Message::Write { source: Arc::clone(&self.source), folder: Arc::clone(&self.folder), bytes };
-        if let Err(TrySendError::Full(Message::Write { bytes, .. })) = self.logs.to_writer.try_send(message) {
-            self.lines.count_dropped(bytes.len());
-        }
+        let lost = self.logs.pass(&self.source, &self.folder, Shape::Output, bytes);
+        self.lines.count_dropped(lost);
     }
 }
 
-fn since_boot() -> Duration {
+pub(super) fn since_boot() -> Duration {
     Duration::from_micros(crate::inputs::clock::now().as_micros())
 }
 
-fn line_stamp() -> String {
+pub(super) fn line_stamp() -> String {
     let boot = since_boot();
     format!("{} [{}.{:06}] ", stamp(SystemTime::now()), boot.as_secs(), boot.subsec_micros())
 }

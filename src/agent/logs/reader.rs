@@ -43,7 +43,7 @@ pub struct What {
 pub struct LogReader {
     folder: Folder,
     source: Arc<Source>,
-    written: watch::Receiver<Position>,
+    written: watch::Receiver<u64>,
     reading: Reading,
     /// Those still to be read; the first is being read.
     files: VecDeque<OneFile>,
@@ -60,6 +60,7 @@ struct OneFile {
 pub(super) async fn open(
     folder: Folder,
     source: Arc<Source>,
+    written: watch::Receiver<u64>,
     fallback: String,
     reading: Reading,
     limits: LogLimits,
@@ -68,7 +69,6 @@ pub(super) async fn open(
         source.followers.fetch_add(1, Ordering::Relaxed);
         source.wanted.notify_one();
     }
-    let written = source.written.subscribe();
     let mut reader = LogReader { folder, source, written, reading, files: VecDeque::new(), newest: 0 };
     blocking(move || {
         reader.open_stored(&fallback, limits);
@@ -102,7 +102,8 @@ impl LogReader {
     pub async fn next(&mut self) -> Option<Result<Vec<u8>, Failure>> {
         loop {
             // Seen before the file is read: what is written meanwhile wakes the wait below at once.
-            let written = *self.written.borrow_and_update();
+            self.written.mark_unchanged();
+            let written = self.source.written();
             if let Some(current) = self.files.front_mut() {
                 let (file, at) = (Arc::clone(&current.file), current.at);
                 match blocking(move || read_at(&file, at, CHUNK)).await {
@@ -126,8 +127,10 @@ impl LogReader {
             if more && self.open_next() {
                 continue;
             }
-            if self.written.changed().await.is_err() {
-                return None;
+            while self.source.written() == written {
+                if self.written.changed().await.is_err() {
+                    return None;
+                }
             }
         }
     }
@@ -136,7 +139,7 @@ impl LogReader {
     fn open_stored(&mut self, fallback: &str, limits: LogLimits) {
         let files = self.source.files.lock().unwrap_or_else(PoisonError::into_inner);
         let place = if files.folder.is_empty() { fallback } else { &*files.folder };
-        self.newest = self.source.written.borrow().file;
+        self.newest = self.source.written().file;
         for age in (0..number_of_files(limits)).rev() {
             if let Ok(file) = self.folder.open_file(&path(place, age)) {
                 self.files.push_back(OneFile { file: Arc::new(file), at: 0 });
@@ -148,7 +151,7 @@ impl LogReader {
     /// anything was said has none.
     fn open_next(&mut self) -> bool {
         let files = self.source.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = self.source.written.borrow().file;
+        let newest = self.source.written().file;
         let next = if self.files.is_empty() { newest } else { self.newest + 1 };
         let mut found = VecDeque::new();
         for number in next.max(files.first)..=newest {

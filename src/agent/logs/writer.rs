@@ -4,7 +4,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, PoisonError};
 
 use host::file::{FileError, Folder, OpenFile, Readers};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{LogLimits, Position, Source, number_of_files};
 
@@ -12,11 +12,20 @@ use super::{LogLimits, Position, Source, number_of_files};
 #[derive(Debug)]
 pub(super) enum Message {
     /// Put `bytes`, cut into lines, into the files of `folder`.
-    Write { source: Arc<Source>, folder: Arc<str>, bytes: Vec<u8> },
+    Write { source: Arc<Source>, folder: Arc<str>, shape: Shape, bytes: Vec<u8> },
     /// A container's output has ended: its file need not stay open.
     Close { source: Arc<Source> },
     /// Say when everything before this is written.
     Flush(oneshot::Sender<()>),
+}
+
+/// What a piece of text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Of a pipe: it goes on where the last one ended.
+    Output,
+    /// Lines of their own.
+    Lines,
 }
 
 /// A container's files. Locked by the writer while it writes, by a reader while it opens.
@@ -46,10 +55,18 @@ pub(super) fn path(folder: &str, age: u64) -> String {
 }
 
 /// Writes until nobody can ask any more.
-pub(super) fn run(folder: &Folder, limits: LogLimits, messages: &Receiver<Message>) {
+pub(super) fn run(
+    folder: &Folder,
+    limits: LogLimits,
+    messages: &Receiver<Message>,
+    written: &watch::Sender<u64>,
+) {
     while let Ok(message) = messages.recv() {
         match message {
-            Message::Write { source, folder: place, bytes } => write(folder, limits, &source, &place, &bytes),
+            Message::Write { source, folder: place, shape, bytes } => {
+                write(folder, limits, &source, &place, shape, &bytes);
+                written.send_modify(|times| *times = times.wrapping_add(1));
+            }
             Message::Close { source } => {
                 source.files.lock().unwrap_or_else(PoisonError::into_inner).open = None;
             }
@@ -61,16 +78,16 @@ pub(super) fn run(folder: &Folder, limits: LogLimits, messages: &Receiver<Messag
     }
 }
 
-fn write(folder: &Folder, limits: LogLimits, source: &Source, place: &Arc<str>, bytes: &[u8]) {
+fn write(folder: &Folder, limits: LogLimits, source: &Source, place: &Arc<str>, shape: Shape, bytes: &[u8]) {
     let mut files = source.files.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut position = *source.written.borrow();
+    let mut position = source.written();
     if files.folder != *place {
         files.folder = Arc::clone(place);
         files.open = None;
         position = Position { file: position.file + number_of_files(limits) + 1, length: 0 };
         files.first = position.file;
     }
-    match files.append(folder, limits, &mut position, bytes) {
+    match files.append(folder, limits, &mut position, shape, bytes) {
         Ok(()) => {}
         Err(error) => {
             if files.lost == 0 {
@@ -80,8 +97,7 @@ fn write(folder: &Folder, limits: LogLimits, source: &Source, place: &Arc<str>, 
             files.open = None;
         }
     }
-    drop(files);
-    source.written.send_replace(position);
+    *source.written.lock().unwrap_or_else(PoisonError::into_inner) = position;
 }
 
 impl Files {
@@ -90,12 +106,18 @@ impl Files {
         folder: &Folder,
         limits: LogLimits,
         position: &mut Position,
+        shape: Shape,
         bytes: &[u8],
     ) -> Result<(), FileError> {
         let mut file = match self.open.take() {
             Some(file) => file,
             None => open(folder, &self.folder)?,
         };
+        if shape == Shape::Lines && self.mid_line == MidLine::Yes {
+            // A prompt, or a line whose end is still to come, is left as it is.
+            file.write(b"\n")?;
+            self.mid_line = MidLine::No;
+        }
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let full = !file.is_empty() && file.len().saturating_add(length) > limits.file_bytes;
         let mut bytes = bytes;
@@ -143,7 +165,7 @@ fn open(folder: &Folder, place: &str) -> Result<OpenFile, FileError> {
     let path = path(place, 0);
     match folder.append(&path) {
         Err(error) if error.is_missing() => {
-            folder.make_folders(place)?;
+            folder.make_passing_folders(place)?;
             folder.create(&path, Readers::All)
         }
         opened => opened,

@@ -28,6 +28,22 @@ pub struct Step {
     pub progress: Option<Progress>,
 }
 
+/// A trail to be written.
+struct Trail<'a> {
+    files: Files,
+    state: &'a [u8],
+    objects: From,
+    progress: Progress,
+}
+
+/// Where the objects of a trail to be written come from.
+enum From {
+    /// From where they were brought; one that is not there yet is linked when the trail is verified.
+    Objects,
+    /// From this trail, which was verified just now.
+    Trail(String),
+}
+
 pub(super) fn path(revision: &RevisionId) -> String {
     format!("trails/{revision}")
 }
@@ -43,37 +59,90 @@ impl Store {
     pub fn install(&self, revision: &RevisionId, state: &[u8]) -> Result<(), Failure> {
         let files = state::files(state)?;
         let _bringing = self.occupancy.bring();
+        let progress = Progress::new(UpdateStatus::New, "Update ready to be run");
+        let trail = Trail { files, state, objects: From::Objects, progress };
         let new = self.temporary("trails", "new");
-        let outcome = self.write_trail(&new, &files, state).and_then(|()| self.place_trail(&new, revision));
+        let outcome = self.write_trail(&new, &trail).and_then(|()| self.place_trail(&new, revision));
+        self.or_remove(&new, outcome)
+    }
+
+    /// Lays `from` down as the factory revision too, every byte of it checked: whole beside the former one, then in its place in one
+    /// exchange. The former one's files, with what it kept on its own disks, stay where they are mounted; they go at the next start.
+    /// A cut before the exchange leaves the former one without what it kept on its own disks.
+    pub fn make_factory(&self, from: &RevisionId) -> Result<(), Failure> {
+        let factory = RevisionId::factory();
+        if *from == factory {
+            let detail = "make the factory revision of itself";
+            return Err(Failure::new(FailureKind::Permanent, detail));
+        }
+        let _bringing = self.occupancy.bring();
+        self.verify(from)?;
+        let (state, message) = (self.state_bytes(from)?, self.commit_message(from)?);
+        let progress = Progress::new(UpdateStatus::Done, "Factory revision");
+        let objects = From::Trail(path(from));
+        let trail = Trail { files: state::files(&state)?, state: &state, objects, progress };
+        let new = self.temporary("trails", "new");
+        let outcome = self.write_trail(&new, &trail).and_then(|()| {
+            self.folder.write_new(&format!("{new}/.pv/done"), b"", Readers::All)?;
+            if !message.is_empty() {
+                self.folder.write_new(&format!("{new}/.pv/commitmsg"), message.as_bytes(), Readers::All)?;
+            }
+            self.folder.sync_folder(&format!("{new}/.pv"))?;
+            self.set_aside(&format!("disks/rev/{factory}"))?;
+            match self.folder.stat(&path(&factory)) {
+                Err(error) if error.is_missing() => self.folder.rename(&new, &path(&factory))?,
+                Err(error) => return Err(error),
+                Ok(_) => self.folder.exchange(&new, &path(&factory))?,
+            }
+            self.folder.sync_folder("trails")
+        });
+        self.or_remove(&new, outcome)
+    }
+
+    /// Gives what is there another name, which goes at the next start.
+    fn set_aside(&self, path: &str) -> Result<(), FileError> {
+        match self.folder.stat(path) {
+            Err(error) if error.is_missing() => return Ok(()),
+            found => found?,
+        };
+        self.folder.rename(path, &self.temporary("disks/rev", "old"))?;
+        self.folder.sync_folder("disks/rev")
+    }
+
+    /// After a failure nothing of the new one stays.
+    fn or_remove(&self, new: &str, outcome: Result<(), FileError>) -> Result<(), Failure> {
         if outcome.is_err()
-            && let Err(error) = self.folder.remove_tree(&new)
+            && let Err(error) = self.folder.remove_tree(new)
         {
             log::warn!("temporary of a trail stays error={error}");
         }
         outcome.map_err(failure)
     }
 
-    fn write_trail(&self, new: &str, files: &Files, state: &[u8]) -> Result<(), FileError> {
+    fn write_trail(&self, new: &str, trail: &Trail<'_>) -> Result<(), FileError> {
+        let Trail { files, state, objects, progress } = trail;
         let folders: BTreeSet<&str> =
             files.keys().flat_map(|path| state::folders(path)).chain([".pv", ".pvr"]).collect();
         self.folder.make_folder(new)?;
         for folder in &folders {
             self.folder.make_folder(&format!("{new}/{folder}"))?;
         }
-        for (path, content) in files {
-            let path = format!("{new}/{path}");
+        for (key, content) in files {
+            let path = format!("{new}/{key}");
             match content {
                 Content::Inline(text) => self.folder.write_new(&path, text.as_bytes(), Readers::All)?,
-                Content::Object(digest) => match self.link_object(digest, &path) {
-                    Err(error) if error.is_missing() => {}
-                    outcome => outcome?,
+                Content::Object(digest) => match objects {
+                    From::Objects => match self.link_object(digest, &path) {
+                        Err(error) if error.is_missing() => {}
+                        outcome => outcome?,
+                    },
+                    From::Trail(other) => self.link_file(&format!("{other}/{key}"), &path)?,
                 },
             }
         }
         let write =
             |name: &str, bytes: &[u8]| self.folder.write_new(&format!("{new}/{name}"), bytes, Readers::All);
         let config = serde_json::json!({ "ObjectsDir": self.folder.join("objects") });
-        let progress = Progress::new(UpdateStatus::New, "Update ready to be run");
         write(".pvr/json", state)?;
         write(".pvr/config", config.to_string().as_bytes())?;
         write(".pv/progress", progress.to_json().as_bytes())?;
@@ -111,20 +180,23 @@ impl Store {
 
     /// Links an object into a trail; copies it where it cannot be linked.
     pub(super) fn link_object(&self, digest: &Digest, to: &str) -> Result<(), FileError> {
-        match self.folder.link(&objects::path(digest), to) {
+        self.link_file(&objects::path(digest), to)
+    }
+
+    fn link_file(&self, from: &str, to: &str) -> Result<(), FileError> {
+        match self.folder.link(from, to) {
             Err(error)
                 if matches!(error.errno, Errno::XDEV | Errno::PERM | Errno::MLINK | Errno::OPNOTSUPP) =>
             {
-                self.copy_object(digest, to)
+                self.copy_file(from, to)
             }
             outcome => outcome,
         }
     }
 
-    fn copy_object(&self, digest: &Digest, to: &str) -> Result<(), FileError> {
+    fn copy_file(&self, source: &str, to: &str) -> Result<(), FileError> {
         use std::io::Read;
-        let source = objects::path(digest);
-        let mut from = self.folder.open_file(&source)?;
+        let mut from = self.folder.open_file(source)?;
         let mut file = self.folder.create(to, Readers::All)?;
         let mut chunk = vec![0; 64 * 1024];
         loop {
@@ -133,7 +205,7 @@ impl Store {
                 Ok(length) => file.write(&chunk[..length])?,
                 Err(error) => {
                     let errno = host::file::errno_of(&error);
-                    return Err(FileError { op: "read", path: source, errno });
+                    return Err(FileError { op: "read", path: source.to_owned(), errno });
                 }
             }
         }

@@ -1,7 +1,6 @@
 //! `goalctl tx queue`: steps that are written down now and carried out together, in the order of their names.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use model::ids::Digest;
@@ -67,7 +66,8 @@ impl Transactions {
             return Err(refused(3, "no active transaction"));
         }
         let mut state = self.state()?;
-        for (name, path) in steps(&queue.folder)? {
+        for name in steps(&queue.folder)? {
+            let path = queue.folder.join(&name);
             let text = match step(&name, &path)? {
                 Step::Remove(part) => state.without(&part),
                 Step::Add => {
@@ -120,26 +120,28 @@ enum Step {
 }
 
 /// Sorted by name. What is being written when a run is cut off is no step.
-fn steps(folder: &Path) -> Result<Vec<(OsString, PathBuf)>, Failed> {
-    let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
-    let entries = entries.map_err(|cause| unreadable(folder, &cause))?.into_iter();
-    let named = entries.map(|entry| (entry.file_name(), entry.path()));
-    let whole = |path: &Path| if path.is_dir() { path.join("json").exists() } else { true };
-    let mut steps: Vec<_> = named
-        .filter(|(name, path)| {
-            let name = name.as_bytes();
-            !name.starts_with(b".") && !name.ends_with(b".part") && whole(path)
-        })
-        .collect();
-    steps.sort();
+fn steps(folder: &Path) -> Result<Vec<String>, Failed> {
+    let mut steps = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|cause| unreadable(folder, &cause))? {
+        let entry = entry.map_err(|cause| unreadable(folder, &cause))?;
+        let path = entry.path();
+        let Ok(name) = entry.file_name().into_string() else {
+            return Err(bad(&path, "the name of a step is UTF-8"));
+        };
+        let whole = !path.is_dir() || path.join("json").exists();
+        if whole && !name.starts_with('.') && !name.ends_with(".part") {
+            steps.push(name);
+        }
+    }
+    steps.sort_unstable();
     Ok(steps)
 }
 
-fn step(name: &OsStr, path: &Path) -> Result<Step, Failed> {
+fn step(name: &str, path: &Path) -> Result<Step, Failed> {
     if path.is_dir() {
         return Ok(Step::Add);
     }
-    let part = name.to_str().and_then(|name| name.strip_suffix(".remove")?.split_once("__"));
+    let part = name.strip_suffix(".remove").and_then(|name| name.split_once("__"));
     match part {
         Some((_, part)) => Ok(Step::Remove(part.replace("%2F", "/").replace("%2f", "/"))),
         None => Err(bad(path, "neither NUMBER__PART.remove nor a folder with json in it")),

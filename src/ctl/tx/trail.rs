@@ -1,6 +1,5 @@
 //! `goalctl tx deploy`: a state as the folder of a revision, objects linked in, replaced as a whole.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -87,8 +86,7 @@ fn boot_links(new: &Path) -> Result<(), Failed> {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(cause) => return Err(unreadable(&path, &cause)),
     };
-    let run: BTreeMap<String, Json> =
-        serde_json::from_slice(&text).map_err(|cause| bad(&path, &cause.to_string()))?;
+    let run: Json = serde_json::from_slice(&text).map_err(|cause| bad(&path, &cause.to_string()))?;
     for (member, name) in BOOT_LINKS {
         let Some(file) = run.get(member).and_then(Json::as_str) else { continue };
         if file.split('/').any(|element| matches!(element, "" | "." | "..")) {
@@ -102,13 +100,16 @@ fn boot_links(new: &Path) -> Result<(), Failed> {
 /// Copied where it lies on another file system.
 fn link(from: &Path, to: &Path) -> Result<(), Failed> {
     match std::fs::hard_link(from, to) {
-        Err(cause) if cause.kind() == io::ErrorKind::CrossesDevices => std::fs::copy(from, to).map(drop),
-        linked => linked,
+        Ok(()) => Ok(()),
+        Err(cause) if cause.kind() == io::ErrorKind::CrossesDevices => {
+            let mut source = File::open(from).map_err(|cause| unreadable(from, &cause))?;
+            whole::fill(to, &mut source, &mut |_| {})
+        }
+        Err(cause) => Err(Failed::Source {
+            what: format!("link {} to {}", from.display(), to.display()),
+            cause: cause.to_string(),
+        }),
     }
-    .map_err(|cause| Failed::Source {
-        what: format!("link {} to {}", from.display(), to.display()),
-        cause: cause.to_string(),
-    })
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), Failed> {

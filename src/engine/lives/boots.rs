@@ -192,6 +192,9 @@ fn a_settled_start_is_no_death() {
 #[test]
 fn former_lives_are_seen_gone_before_anything_starts() {
     let mut device = device();
+    // It was asked to stop, and did not obey yet.
+    device.stubborn.insert("one");
+    device.ask(Request::ShutDown { then: AfterShutdown::End });
     device.silent.insert("force");
     device.told();
     device.boot();
@@ -200,6 +203,34 @@ fn former_lives_are_seen_gone_before_anything_starts() {
     device.living.clear();
     device.event(Event::Exited { container, generation: Generation(1), exit: Exit::Unknown });
     assert_eq!(device.told_of(&["force", "mount", "start "]), ["mount one 2 of 0", "start one 2 of 0"]);
+}
+
+#[test]
+fn a_former_life_goes_on_with_what_it_said() {
+    let ready = r#""status_goal":"READY""#;
+    let retried = r#""group":"b","auto_recovery":{"policy":"always","retry_delay":1}"#;
+    let mut device = Device::new(&[revision("0", &["a", "b"], &[("one", ready, 1), ("two", retried, 1)])]);
+    device.boot().ready("one").pass(100.0);
+    device.told();
+    device.boot();
+    assert_eq!(
+        device.told_of(&["force", "mount", "start ", "STARTED", "READY"]),
+        ["one READY", "two STARTED"]
+    );
+    assert_eq!((device.generation("one"), device.generation("two")), (1, 2));
+    device.exits("two", Exit::Unknown).pass(10.0);
+    assert_eq!(device.status("two"), Status::Started);
+    assert_eq!(device.told_of(&["mount", "start "]), ["mount two 3 of 0", "start two 3 of 0"]);
+}
+
+#[test]
+fn a_former_life_of_another_content_is_ended() {
+    let mut device = Device::new(&[revision("0", &["a"], &[("one", "", 1)])]);
+    device.boot().pass(100.0);
+    device.revisions.insert(rev("0"), revision("0", &["a"], &[("one", "", 2)]));
+    device.told();
+    device.boot();
+    assert_eq!(device.told_of(&["force", "start "]), ["force one 1", "start one 2 of 0"]);
 }
 
 #[test]

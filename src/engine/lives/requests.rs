@@ -143,12 +143,33 @@ fn a_container_that_cannot_be_ended_never_gets_a_second_life() {
 fn leaving_that_fails_is_tried_again() {
     let mut device = device();
     device.failing.insert("leave", FailureKind::Denied);
-    device.ask(Request::ShutDown { then: AfterShutdown::PowerOff });
+    device.ask(Request::ShutDown { then: AfterShutdown::Restart });
     device.pass(200.0);
-    assert_eq!(device.told_of(&["leave PowerOff", "start "]).len(), 4);
+    assert_eq!(device.told_of(&["leave Restart", "start "]).len(), 4);
     device.failing.clear();
     device.pass(61.0);
-    assert_eq!(device.left, Some(AfterShutdown::PowerOff));
+    assert_eq!(device.left, Some(AfterShutdown::Restart));
+}
+
+#[test]
+fn a_device_that_cannot_be_switched_off_starts_over() {
+    for then in [AfterShutdown::PowerOff, AfterShutdown::Reboot] {
+        let mut device = device();
+        device.silent.insert("leave");
+        device.ask(Request::ShutDown { then });
+        let failure = Failure::new(FailureKind::Denied, "ask logind");
+        device.silent.clear();
+        device.event(Event::Report(Report::LeaveFailed { failure }));
+        assert_eq!(
+            device.told_of(&["leave", "note"]),
+            [
+                format!("leave {then:?}").as_str(),
+                "note could not leave: failed to ask logind",
+                "leave Restart"
+            ]
+        );
+        assert_eq!(device.left, Some(AfterShutdown::Restart));
+    }
 }
 
 #[test]

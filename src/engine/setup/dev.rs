@@ -8,6 +8,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use model::lxc::{Console, LxcConf};
+use model::run::DevLog;
 use model::setup::{Create, DeviceKind, MountAttribute, Namespace, Need, SetupStep};
 
 use super::{Privileges, Source, bind, fresh, has_console};
@@ -15,6 +16,9 @@ use super::{Privileges, Source, bind, fresh, has_console};
 /// Name and minor number; the major number is 1, the kernel's memory devices, or 5 for `tty`.
 const NODES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+/// The datagram socket of the container's own folder.
+const LOG: &str = "/pantavisor/dev-log";
 
 const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
@@ -26,6 +30,7 @@ const LINKS: [(&str, &str); 5] = [
 
 pub(super) fn made(
     conf: &LxcConf,
+    log: DevLog,
     namespaces: &BTreeSet<Namespace>,
     privileges: Privileges,
     steps: &mut Vec<SetupStep>,
@@ -43,6 +48,11 @@ pub(super) fn made(
         }
     }));
     steps.extend(LINKS.map(|(name, to)| SetupStep::Link { path: format!("/dev/{name}"), to: to.to_owned() }));
+    match log {
+        // A link: a log server of the container's own can put its socket in its place.
+        DevLog::Present => steps.push(SetupStep::Link { path: "/dev/log".to_owned(), to: LOG.to_owned() }),
+        DevLog::Absent => {}
+    }
     // Group 5 is tty; a user namespace with one group does not have it.
     let mut own_terminals = vec![("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
     match privileges {

@@ -47,7 +47,7 @@ impl Places {
     }
 
     /// Where all metadata of a kind is shown.
-    pub(crate) fn metadata(&self, kind: &str) -> String {
+    pub fn metadata(&self, kind: &str) -> String {
         format!("{}/meta/{kind}", self.run)
     }
 

@@ -156,6 +156,7 @@ struct Draft {
     interfaces: Interfaces,
     limits: Vec<ResourceLimit>,
     profiles: Profiles,
+    halt: Option<StopSignal>,
     /// The last line of each key that `finish` may speak of.
     lines: BTreeMap<Box<str>, u32>,
 }
@@ -192,7 +193,7 @@ impl Draft {
                 conf.dev =
                     if matches!(line.switch(findings), Some(Switch::Off)) { Dev::Left } else { Dev::Made };
             }
-            "lxc.signal.halt" => conf.halt = signal(line, findings).unwrap_or(conf.halt),
+            "lxc.signal.halt" => self.halt = signal(line, findings).or(self.halt),
             "lxc.signal.stop" => conf.stop = signal(line, findings).unwrap_or(conf.stop),
             "lxc.no_new_privs" => {
                 conf.new_privileges = match line.switch(findings) {
@@ -266,6 +267,7 @@ impl Draft {
         self.conf.capabilities = self.capabilities(file, findings);
         self.conf.net = self.interfaces.finish(file, findings);
         LxcConf {
+            halt: self.halt.unwrap_or_else(|| StopSignal::that_halts(&self.conf.command)),
             environment: self.environment.into(),
             mounts: self.mounts.into(),
             devices: self.devices.into(),

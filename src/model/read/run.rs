@@ -60,8 +60,8 @@ pub(crate) fn run(
             logs: fields.take("logs").map(|at| logs(&at, findings)).unwrap_or_default(),
             exports: fields.take("exports").and_then(|at| at.texts(findings, 256)).unwrap_or_default(),
             dev_log: match fields.take("dev-log").and_then(|at| at.bool(findings)) {
-                Some(true) => DevLog::Bound,
-                Some(false) | None => DevLog::Absent,
+                Some(true) | None => DevLog::Present,
+                Some(false) => DevLog::Absent,
             },
         },
     };

@@ -7,6 +7,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::hash::Hasher;
 
 use super::device::{self, UnknownDisk};
 use super::fields::At;
@@ -21,7 +22,7 @@ use crate::ids::{ContainerName, Digest, GroupName, RevisionId};
 use crate::json::{Json, Limits, place_of, push_key};
 use crate::key::{self, Part, PartValue, Weight};
 use crate::lxc::LxcConf;
-use crate::revision::{Container, Defaults, Group, ObjectReader, Revision, Signatures};
+use crate::revision::{Container, Defaults, Fnv, Group, ObjectReader, Revision, Signatures};
 use crate::run::{Kind, Persistence, Storage};
 
 const STATE: &str = "state";
@@ -474,10 +475,11 @@ impl Groups {
     }
 }
 
-/// FNV-1a, 64 bits: tells states apart in hash tables, decides nothing.
+/// Tells states apart in hash tables, decides nothing.
 fn fingerprint(text: &str) -> u64 {
-    text.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    let mut hash = Fnv::default();
+    hash.write(text.as_bytes());
+    hash.finish()
 }
 
 #[cfg(test)]

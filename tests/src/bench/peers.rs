@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags};
+use nix::sched::{self, CloneFlags};
 use nix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
@@ -19,13 +20,23 @@ pub fn now_micros() -> u64 {
 
 /// Compiles a C program of `peers/`, statically where `libraries` is empty.
 pub fn compile(folder: &Path, source: &str, libraries: &[&str]) -> Option<PathBuf> {
+    let before: &[&str] = if libraries.is_empty() { &["-static"] } else { &[] };
+    compile_with(folder, source, before, libraries)
+}
+
+/// The program of the containers, which brings its own first instruction: no C library comes before it.
+pub fn probe(folder: &Path) -> PathBuf {
+    let alone = ["-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector"];
+    compile_with(folder, "probe.c", &alone, &[]).expect("a C compiler, as for the product itself")
+}
+
+fn compile_with(folder: &Path, source: &str, before: &[&str], after: &[&str]) -> Option<PathBuf> {
     let program = folder.join(source.trim_end_matches(".c"));
-    let static_flag: &[&str] = if libraries.is_empty() { &["-static"] } else { &[] };
     let compiled = Command::new("cc")
         .args(["-Os", "-w"])
-        .args(static_flag)
+        .args(before)
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers").join(source))
-        .args(libraries)
+        .args(after)
         .arg("-o")
         .arg(&program)
         .stderr(Stdio::null())
@@ -43,13 +54,54 @@ pub fn root_folder(folder: &Path, probe: &Path) -> PathBuf {
     root
 }
 
-/// crun refuses a host that mounts both cgroup versions; in our own mount namespace it sees the first alone.
-pub fn hide_unified_cgroups() {
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("benchmarks run as root");
-    nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-        .expect("our own mount namespace can be made private");
-    // Not there on a host with cgroup v2 alone, where nothing needs hiding.
-    let _ = nix::mount::umount2("/sys/fs/cgroup/unified", MntFlags::MNT_DETACH);
+/// A mount namespace like ours but without the unified control groups: crun refuses a host that mounts them beside version 1.
+/// The agent and the floor stay where they can use them.
+#[derive(Debug)]
+pub struct Aside(fs::File);
+
+impl Aside {
+    /// Makes it, as root.
+    pub fn new() -> Aside {
+        let made = std::thread::spawn(|| {
+            sched::unshare(CloneFlags::CLONE_NEWNS).expect("benchmarks run as root");
+            let none = None::<&str>;
+            nix::mount::mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+                .expect("our own mount namespace can be made private");
+            // Not there on a host with version 2 alone, where nothing needs hiding.
+            let _ = nix::mount::umount2("/sys/fs/cgroup/unified", MntFlags::MNT_DETACH);
+            fs::File::open("/proc/thread-self/ns/mnt").expect("a thread has a mount namespace")
+        });
+        Aside(made.join().expect("the thread does not panic"))
+    }
+
+    /// Runs something in it, on a thread of its own; what it starts is started there.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let ran = scope.spawn(|| {
+                // A thread that shares its working folder with others may not change its mount namespace.
+                sched::unshare(CloneFlags::CLONE_FS).expect("a thread can have its own working folder");
+                sched::setns(&self.0, CloneFlags::CLONE_NEWNS).expect("benchmarks run as root");
+                work()
+            });
+            ran.join().expect("the thread does not panic")
+        })
+    }
+}
+
+impl Default for Aside {
+    fn default() -> Aside {
+        Aside::new()
+    }
+}
+
+/// Where control groups of version 2 are mounted.
+pub fn unified_cgroups() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/mounts").ok()?;
+    let mut fields = mounts.lines().map(|line| line.split(' '));
+    fields.find_map(|mut fields| {
+        let place = fields.nth(1)?;
+        (fields.next()? == "cgroup2").then(|| PathBuf::from(place))
+    })
 }
 
 /// An OCI bundle for crun or runc, with a cgroup namespace and without a mount of the cgroup file system, which costs
@@ -57,6 +109,8 @@ pub fn hide_unified_cgroups() {
 pub fn oci_bundle(folder: &Path, root: &Path) -> PathBuf {
     let bundle = folder.join("bundle");
     fs::create_dir_all(&bundle).expect("a temporary folder can be written");
+    // Neither writes over one that is there.
+    let _ = fs::remove_file(bundle.join("config.json"));
     let spec = Command::new("runc").arg("spec").arg("-b").arg(&bundle).status();
     if !spec.is_ok_and(|status| status.success()) {
         let made = Command::new("crun").arg("spec").current_dir(&bundle).status();

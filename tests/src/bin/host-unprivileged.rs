@@ -53,6 +53,9 @@ fn run_one(root: &str, run: &str) -> Result<String, String> {
         |folder: String| std::fs::create_dir_all(&folder).map_err(|error| format!("make {folder}: {error}"));
     make(places.hold.clone())?;
     make(places.pantavisor("app"))?;
+    for kind in ["user-meta", "device-meta"] {
+        make(places.metadata(kind))?;
+    }
     make(format!("{run}/store/cache/unpacked"))?;
     std::fs::write(format!("{}/said", places.pantavisor("app")), "hello\n")
         .map_err(|error| error.to_string())?;

@@ -65,7 +65,7 @@ fn begin(root: &Path) -> Result<Went, String> {
     let observed = Observed {
         revisions: named(&durable, &booted).into_iter().map(|id| (id.clone(), whole(&store, &id))).collect(),
         booted,
-        alive: BTreeSet::new(),
+        alive: Vec::new(),
         next_generation: Generation(1),
         settings: Settings { commit_delay: Duration::from_secs(1), ..Settings::default() },
         notes: Vec::new(),
@@ -174,7 +174,10 @@ impl Rest {
                 let now = Keep { posted: Duration::ZERO, fresh: Duration::ZERO, ..Keep::new(keep) };
                 Report::Collected { outcome: self.store.collect(&now) }
             }
-            Action::Install { .. } | Action::Reply { .. } | Action::Leave(_) => return Vec::new(),
+            Action::MakeFactory { from } => Report::FactoryMade { outcome: self.store.make_factory(&from) },
+            Action::NoteReady { .. } | Action::Install { .. } | Action::Reply { .. } | Action::Leave(_) => {
+                return Vec::new();
+            }
         };
         vec![Event::Report(report)]
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engine::{Action, StopHow, Time};
 use model::boot::BootVars;
-use model::durable::{Durable, TrialStage};
+use model::durable::{Durable, Term, TrialStage};
 use model::goal::Status;
 use model::ids::{ContainerName, Generation, RequestId, RevisionId};
 use model::progress::UpdateStatus;
@@ -13,8 +13,8 @@ use model::report::{ContainerReport, DeviceReport, Phase};
 use model::request::Reply;
 
 use super::walk::Stakes;
-use super::{LastSave, Law, Stopping, Verdict, Witness, broken};
-use crate::device::{Agent, Device, is_past_hope};
+use super::{ComesBack, LastSave, Law, Stopping, Verdict, Witness, broken};
+use crate::device::{Agent, Device, Said, is_past_hope};
 use crate::effect::{Answer, Effect, Verb, effect_of};
 use crate::scenario::Scenario;
 
@@ -44,10 +44,21 @@ impl Witness {
                 }
                 broken(Law::Contract, format!("{container} {generation} is stopped, and has no life"))
             }
+            Action::NoteReady { container, generation } => {
+                let life = device.lives.get(&(container.clone(), *generation));
+                match life {
+                    Some(life) if life.ready == Said::Ready => Ok(()),
+                    Some(_) | None => broken(
+                        Law::Contract,
+                        format!("{container} {generation} is noted ready, and said nothing"),
+                    ),
+                }
+            }
             Action::SetBoot { vars, .. } => self.may_set_boot(scenario, vars, device),
             Action::Collect { keep } => keeps_what_is_needed(keep, device),
             Action::Reply { request, reply } => self.may_reply(*request, reply, agent),
             Action::Leave(_) => nothing_is_left(scenario, device, agent),
+            Action::MakeFactory { from } => is_installed(device, from),
             Action::Verify { .. } | Action::Install { .. } | Action::WriteProgress { .. } => Ok(()),
         }
     }
@@ -90,6 +101,7 @@ impl Witness {
         self.testing_ends(scenario, device, agent, &report)?;
         if agent.effects.is_empty() && agent.engine.next_wakeup().is_none() {
             nobody_waits_for_nothing(&report, device, agent)?;
+            runs_what_it_should(&report, device)?;
             self.disk_and_loader_agree(device)?;
         }
         Ok(())
@@ -124,7 +136,11 @@ impl Witness {
         // Nothing saved yet is what a boot takes for the factory's.
         let factory = Arc::new(Durable::factory());
         let durable = device.disk.durable().unwrap_or(&factory);
-        if durable.trial.is_some() || !durable.unwritten.is_empty() {
+        let kept = durable.trial.as_ref().is_some_and(|trial| trial.term == Term::OnceProved);
+        if kept && self.comes_back == ComesBack::ByItself {
+            return broken(Law::FiniteTries, format!("booted, and what is tried once stays: {durable:?}"));
+        }
+        if durable.trial.is_some() && !kept || !durable.unwritten.is_empty() {
             return broken(Law::DiskAndLoaderAgree, format!("idle, and not finished: {durable:?}"));
         }
         if let Some(vars) = &device.disk.boot {
@@ -303,6 +319,19 @@ fn beliefs_are_true(report: &DeviceReport, device: &Device) -> Verdict {
             broken(Law::Liveness, format!("{} is called {}, and is gone", it.name, it.status))
         }
     })
+}
+
+/// At rest what is committed runs, or what is tried once.
+fn runs_what_it_should(report: &DeviceReport, device: &Device) -> Verdict {
+    let Some(durable) = device.disk.durable() else { return Ok(()) };
+    let once = durable.trial.as_ref().filter(|trial| trial.term != Term::Lasting);
+    let expected = once.map_or(&durable.committed, |trial| &trial.revision);
+    match &report.revision {
+        Some(running) if running != expected => {
+            broken(Law::OnlyProvenFallback, format!("{running} runs, and not {expected}"))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn needs_life(it: &ContainerReport) -> bool {

@@ -1,14 +1,14 @@
 //! The real server on real sockets, with a task in the engine's place that answers by simple rules.
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use agent::api::{Backend, serve_container, serve_host};
+use agent::api::{Backend, DeviceEndpoint, serve_container, serve_device, serve_host};
 use agent::ask::{self, Question};
 use agent::config::Config;
 use agent::history::History;
@@ -27,6 +27,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// The life that the containers' sockets were made for.
 pub(crate) const LIFE: Generation = Generation(7);
 
+/// What the guarded device endpoint asks for.
+pub(crate) const TOKEN: &str = "0123456789abcdef-token";
+
 pub(crate) struct Device {
     folder: tempfile::TempDir,
     pub(crate) store: Arc<Store>,
@@ -36,6 +39,8 @@ pub(crate) struct Device {
     pub(crate) asked: Arc<Mutex<Vec<Request>>>,
     /// While true, collections are not answered.
     pub(crate) hold: watch::Sender<bool>,
+    /// The device endpoint, and one that asks for a token.
+    pub(crate) endpoints: [SocketAddr; 2],
     pub(crate) runtime: tokio::runtime::Handle,
     stop: Option<oneshot::Sender<()>>,
     server: Option<JoinHandle<()>>,
@@ -52,20 +57,20 @@ impl Device {
         let (asker, questions) = ask::channel();
         let metadata = Metadata::open(store.clone(), folder.path(), reports.clone()).unwrap();
         let config = configured(folder.path());
-        let backend = Backend::new(
-            store.clone(),
-            asker,
-            reports,
-            history.clone(),
-            logs.clone(),
-            metadata,
-            &config.listed(),
-        );
+        let backend =
+            Backend::new(store.clone(), asker, reports, history.clone(), logs.clone(), metadata, &config);
         let sockets = ["host", "mgmt", "nobody"].map(|name| {
             let socket = UnixListener::bind(folder.path().join(name)).unwrap();
             socket.set_nonblocking(true).unwrap();
             socket
         });
+        let tcp = [None, Some(TOKEN)].map(|token| {
+            let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let endpoint = DeviceEndpoint::new(socket.local_addr().unwrap(), token).unwrap();
+            (socket, endpoint)
+        });
+        let endpoints = [0, 1].map(|index: usize| tcp[index].0.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
         let (hold, held) = watch::channel(false);
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -77,7 +82,13 @@ impl Device {
             tokio.block_on(async move {
                 let [host, mgmt, nobody] =
                     sockets.map(|socket| tokio::net::UnixListener::from_std(socket).unwrap());
+                let [open, guarded] = tcp.map(|(socket, endpoint)| {
+                    let socket = tokio::net::TcpListener::from_std(socket).unwrap();
+                    serve_device(socket, endpoint, backend.clone())
+                });
                 tokio::select! {
+                    () = open => {}
+                    () = guarded => {}
                     () = serve_host(host, backend.clone()) => {}
                     () = serve_container(mgmt, name("web"), LIFE, Role::Mgmt, backend.clone()) => {}
                     () = serve_container(nobody, name("db"), LIFE, Role::Nobody, backend) => {}
@@ -88,7 +99,7 @@ impl Device {
         });
         let runtime = made.recv().unwrap();
         let (stop, server) = (Some(stop), Some(server));
-        Device { folder, store, history, logs, report, asked, hold, runtime, stop, server }
+        Device { folder, store, history, logs, report, asked, hold, endpoints, runtime, stop, server }
     }
 
     pub(crate) fn socket(&self, name: &str) -> PathBuf {
@@ -340,6 +351,11 @@ async fn answer(
                 Reply::Refused(Refusal::CannotStop)
             }
             Request::Control { .. } => Reply::Refused(Refusal::Busy(Phase::Testing)),
+            Request::TryOnce { .. } => Reply::Refused(Refusal::CommandUnderWay),
+            Request::MakeFactory { revision: Some(_) } => {
+                Reply::Refused(Refusal::Unsupported(Arc::from("it has not proved itself")))
+            }
+            Request::MakeFactory { revision: None } => Reply::Done,
             Request::Signal { generation, signal: model::request::Signal::Ready, .. }
                 if generation == LIFE =>
             {
@@ -354,7 +370,7 @@ async fn answer(
                 });
                 continue;
             }
-            Request::ShutDown { .. } => Reply::Refused(Refusal::NotSaved),
+            Request::ShutDown { .. } => Reply::Done,
         };
         let _ = answer.send(reply);
     }

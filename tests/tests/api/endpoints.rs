@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agent::digest;
 use model::progress::{Progress, UpdateStatus};
 use model::report::Phase;
-use model::request::{Request, Signal};
+use model::request::{AfterShutdown, Request, Signal};
 
 use crate::device::{Device, LIFE, error, id, name, report};
 
@@ -217,11 +217,52 @@ fn commands_reach_the_engine() {
             Request::Run { revision: id("locals/failed"), force: true },
         ),
         (r#"{"op":"RUN_GC","payload":""}"#, Request::Collect),
+        (
+            r#"{"op":"LOCAL_RUN_COMMIT","payload":"locals/failed","force":true}"#,
+            Request::Run { revision: id("locals/failed"), force: true },
+        ),
+        (r#"{"op":"MAKE_FACTORY","payload":""}"#, Request::MakeFactory { revision: None }),
+        (r#"{"op":"REBOOT_DEVICE","payload":""}"#, Request::ShutDown { then: AfterShutdown::Reboot }),
+        (r#"{"op":"POWEROFF_DEVICE","payload":""}"#, Request::ShutDown { then: AfterShutdown::PowerOff }),
     ] {
         assert_eq!(device.says("POST", "/commands", body), (200, String::new()));
         assert_eq!(device.asked.lock().unwrap().pop(), Some(request));
     }
     assert_eq!(device.says("POST", "/storage/gc", ""), (200, r#"{"reclaimed":42}"#.to_owned()));
+    let once = device.ask("host", "POST", "/commands", r#"{"op":"TRY_ONCE","payload":"locals/x"}"#);
+    assert_eq!(
+        (once.code, once.body.as_str(), once.field("retry-after")),
+        (503, error("A command is already in progress. Try again").as_str(), Some("1"))
+    );
+    let asked = Request::TryOnce { revision: id("locals/x"), force: false };
+    assert_eq!(device.asked.lock().unwrap().pop(), Some(asked));
+}
+
+/// Nothing is accepted and then ignored: what is not done is refused with the reason.
+#[test]
+fn what_this_device_cannot_do_is_refused_with_the_reason() {
+    let device = Device::new();
+    for (op, payload, why) in [
+        ("MAKE_FACTORY", "locals/x", "it has not proved itself"),
+        ("LOCAL_APPLY", "locals/x", "LOCAL_RUN applies without a reboot whatever can be"),
+        ("DEFER_REBOOT", "", "no reboot of this agent can be deferred"),
+        ("ENABLE_SSH", "", "this agent has no SSH server"),
+        ("DISABLE_SSH", "", "this agent has no SSH server"),
+        ("GO_REMOTE", "", "this agent has no hub"),
+        ("UNCLAIM", "", "this agent has no hub"),
+        ("UPDATE_METADATA", "{}", "PUT /device-meta/KEY sets one, and is done when it is answered"),
+        ("XCONNECT_GRAPH", "", "this agent links no services yet"),
+    ] {
+        let (code, text) =
+            device.says("POST", "/commands", &format!(r#"{{"op":"{op}","payload":"{payload}"}}"#));
+        assert_eq!(code, 409, "{op}");
+        let sentence = format!("{op} is not possible on this device: {why}");
+        assert!([error(why), error(&sentence)].contains(&text), "{op}: {text}");
+    }
+    for op in ["local_run", "LOCAL_RUN ", "RUN", "REBOOT", "", "RUN_GC\\u0000"] {
+        let body = format!(r#"{{"op":"{op}","payload":""}}"#);
+        assert_eq!(device.says("POST", "/commands", &body), (400, error("Command has bad format")), "{op}");
+    }
 }
 
 #[test]
@@ -230,7 +271,8 @@ fn while_an_update_is_tried_its_rivals_wait() {
     let mut testing = report();
     testing.phase = Phase::Testing;
     device.report.send_replace(Arc::new(testing));
-    for op in ["LOCAL_RUN_COMMIT", "REBOOT_DEVICE", "POWEROFF_DEVICE", "MAKE_FACTORY", "UNCLAIM"] {
+    for op in ["LOCAL_RUN", "LOCAL_RUN_COMMIT", "REBOOT_DEVICE", "POWEROFF_DEVICE", "MAKE_FACTORY", "UNCLAIM"]
+    {
         let answer = device.ask("host", "POST", "/commands", &format!(r#"{{"op":"{op}","payload":""}}"#));
         assert_eq!(answer.body, error("Cannot do this operation while update is ongoing"));
         assert_eq!((answer.code, answer.field("retry-after")), (503, Some("1")));

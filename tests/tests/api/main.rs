@@ -9,5 +9,6 @@ mod endpoints;
 mod limits;
 mod meta;
 mod mutations;
+mod pvr;
 mod streams;
 mod wire;

@@ -71,6 +71,35 @@ fn pipelined_requests_are_answered_in_order() {
     assert_eq!(codes[2], (400, error("unknown endpoint: /nope")));
 }
 
+/// Those of memory pass hyper by, but never an answer that is still with it.
+#[test]
+fn answers_from_memory_keep_the_order() {
+    let device = Device::new();
+    let paths =
+        ["/containers", "/steps", "/containers", "/groups", "/status", "/nope", "/groups", "/containers"];
+    let requests: String =
+        paths.iter().map(|path| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).collect();
+    let mut alone: Vec<String> = Vec::new();
+    for path in paths {
+        let mut client = device.connect("host").send(format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes());
+        alone.push(client.next_answer().body);
+    }
+    let mut client = device.connect("host").send(requests.as_bytes());
+    for (path, alone) in paths.iter().zip(&alone) {
+        assert_eq!(&client.next_answer().body, alone, "{path}");
+    }
+    assert_eq!(client.half_close().rest(), "");
+}
+
+/// What a container may not see it does not get from memory either.
+#[test]
+fn answers_from_memory_are_for_those_who_may_ask() {
+    let device = Device::new();
+    let mut client =
+        device.connect("nobody").send(b"GET /containers HTTP/1.1\r\n\r\nGET /groups HTTP/1.1\r\n\r\n");
+    assert_eq!([client.next_answer().code, client.next_answer().code], [403, 403]);
+}
+
 #[test]
 fn a_request_may_come_byte_by_byte() {
     let device = Device::new();

@@ -1,5 +1,8 @@
 //! The agent is killed at a bad moment, and started again while containers live.
 
+use std::io::Write;
+
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::device::Device;
@@ -8,27 +11,63 @@ use crate::revision::{Container, READY, RUN, Revision};
 fn factory() -> Revision {
     Revision::new([
         Container::new("kept", READY).group("first").goal("READY"),
-        Container::new("web", READY).group("second").goal("READY"),
+        Container::new("web", READY)
+            .group("second")
+            .goal("READY")
+            .with("auto_recovery", json!({"policy": "on-failure", "max_retries": 5, "retry_delay": 1})),
     ])
 }
 
 #[test]
-fn an_agent_killed_while_idle_ends_what_lives_and_starts_over() {
+fn an_agent_killed_while_idle_goes_on_with_what_lives() {
     let mut device = Device::started(&factory());
     let mut events = device.events();
     events.until_goals_met(&["kept", "web"]);
-    let lives = ["kept", "web"].map(|name| device.process(name));
+    let before =
+        ["kept", "web"].map(|name| (device.process(name), device.container(name)["generation"].clone()));
     device.kill_agent();
-    assert!(lives.iter().all(|life| life.lives()), "a killed agent must not take containers with it");
+    assert!(before.iter().all(|(life, _)| life.lives()), "a killed agent must not take containers with it");
 
     device.start();
     let mut events = device.events();
     events.until_goals_met(&["kept", "web"]);
-    assert!(
-        !lives.iter().any(|life| life.lives()),
-        "a life of the former agent goes on beside its successor"
-    );
+    let after =
+        ["kept", "web"].map(|name| (device.process(name), device.container(name)["generation"].clone()));
+    assert_eq!(after, before);
     assert_eq!(device.status()["status"], "READY");
+
+    // An end is noticed and recovered, although the agent is not its parent.
+    let (web, _) = after[1];
+    device.signal(web, Signal::SIGKILL);
+    events.until_status("web", "RECOVERING");
+    events.until_status("web", "READY");
+    assert_ne!(device.process("web"), web);
+    // A stop of what was gone on with works, too.
+    device.stop();
+    assert!(!after[0].0.lives());
+}
+
+#[test]
+fn what_is_printed_and_said_while_no_agent_lives_is_not_lost() {
+    // The end of its input would end it; an interrupted read does not.
+    let chatty = "trap 'echo heard' USR1; /pantavisor/bin/goalctl signal ready; \
+                  while read -r line; [ $? -ne 1 ]; do :; done";
+    let chatty = Container::new("chatty", chatty).group("first").goal("READY");
+    let mut device = Device::started(&Revision::new([chatty]));
+    device.events().until_goal_met("chatty");
+    let life = device.process("chatty");
+    let console = std::fs::OpenOptions::new().write(true).open(format!("/proc/{}/fd/0", life.pid));
+    let mut console = console.unwrap();
+    device.kill_agent();
+    writeln!(console, "on the console").unwrap();
+    device.signal(life, Signal::SIGUSR1);
+
+    device.start();
+    device.events().until_goal_met("chatty");
+    assert_eq!(device.process("chatty"), life);
+    device.stop();
+    let output = device.output("0", "chatty");
+    assert!(output.contains("heard") && output.contains("on the console"), "{output}");
 }
 
 #[test]

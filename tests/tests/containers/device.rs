@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use nix::unistd::geteuid;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
 use serde_json::Value;
 use tests::ext4::Ext4;
 use tests::live::{self, Agent, Client, Events, Programs};
@@ -64,6 +65,11 @@ impl Device {
         std::os::unix::net::UnixStream::connect(self.agent().socket()).unwrap()
     }
 
+    /// The path of its control socket.
+    pub(crate) fn socket(&self) -> String {
+        self.agent().socket().to_str().unwrap().to_owned()
+    }
+
     /// The control socket of one container, as seen from outside.
     pub(crate) fn client_of(&self, container: &str) -> Client {
         Client::connect(&self.folder.run_dir().join("containers").join(container).join("pantavisor/pv-ctrl"))
@@ -95,22 +101,36 @@ impl Device {
         self.agent().run(name)
     }
 
-    /// Asks for a container to be started, stopped or restarted.
-    pub(crate) fn control(&self, container: &str, action: &str) {
-        let body = format!(r#"{{"action":"{action}"}}"#);
-        let answer = self.client().send("PUT", &format!("/containers/{container}"), body.as_bytes());
-        assert_eq!(answer.code, 200, "{action} {container}: {}", answer.text());
+    /// POST /commands.
+    pub(crate) fn command(&self, op: &str, payload: &str) -> live::Answer {
+        let body = serde_json::json!({"op": op, "payload": payload}).to_string();
+        self.client().send("POST", "/commands", body.as_bytes())
     }
 
-    /// What goalctl says.
+    /// What an operator's goalctl prints, its errors last; it must succeed.
     pub(crate) fn goalctl(&self, arguments: &[&str]) -> String {
         let mut goalctl = std::process::Command::new(Programs::find("debug").goalctl);
-        let output = goalctl.env("GOALPOST_SOCKET", self.agent().socket()).args(arguments).output().unwrap();
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+        let ended = goalctl.arg("--socket").arg(self.agent().socket()).args(arguments).output().unwrap();
+        let said = String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap();
+        assert!(ended.status.success(), "goalctl {arguments:?}: {said}");
+        said
     }
 
+    /// What lies in the agent's root folder.
     pub(crate) fn root(&self) -> std::path::PathBuf {
         self.folder.root()
+    }
+
+    /// Asks for a container to be started, stopped or restarted; whatever is answered.
+    pub(crate) fn try_control(&self, container: &str, action: &str) -> live::Answer {
+        let body = format!(r#"{{"action":"{action}"}}"#);
+        self.client().send("PUT", &format!("/containers/{container}"), body.as_bytes())
+    }
+
+    /// Likewise; it must be done.
+    pub(crate) fn control(&self, container: &str, action: &str) {
+        let answer = self.try_control(container, action);
+        assert_eq!(answer.code, 200, "{action} {container}: {}", answer.text());
     }
 
     /// A revision's progress document as the agent tells it, once nothing follows any more: it is written after the event.
@@ -148,6 +168,11 @@ impl Device {
         Process { pid, started: started(pid).unwrap() }
     }
 
+    pub(crate) fn signal(&self, process: Process, signal: Signal) {
+        assert!(process.lives());
+        kill(Pid::from_raw(i32::try_from(process.pid).unwrap()), signal).unwrap();
+    }
+
     /// SIGKILL, as the kernel's OOM killer would.
     pub(crate) fn kill_agent(&mut self) {
         self.agent.take().unwrap().kill();
@@ -156,6 +181,13 @@ impl Device {
     /// The orderly stop.
     pub(crate) fn stop(&mut self) {
         assert!(self.agent.take().unwrap().stop().success(), "{}", self.folder.agent_log());
+    }
+
+    /// Where the agent says that it answers `pvr`.
+    pub(crate) fn endpoint(&self) -> String {
+        let log = self.folder.agent_log();
+        let said = log.lines().find_map(|line| line.split_once("op=listen-device address="));
+        said.unwrap_or_else(|| panic!("no device endpoint: {log}")).1.to_owned()
     }
 
     pub(crate) fn journal(&self) -> String {

@@ -15,7 +15,7 @@ fn beside(container: Container) -> Revision {
 fn a_symlink_in_an_image_leads_no_mount_outside() {
     let outside = tempfile::tempdir().unwrap();
     let target = outside.path().join("planted");
-    let image = image_with(&[("/way-out", outside.path().to_str().unwrap())]);
+    let image = image_with(&[("/way-out", outside.path().to_str().unwrap())], &[]);
     let container = Container::new("web", RUN)
         .image(image)
         .conf("lxc.mount.entry = /etc way-out/planted none bind,create=dir 0 0");

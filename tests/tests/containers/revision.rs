@@ -51,6 +51,16 @@ impl Container {
         }
     }
 
+    /// The same script as a program that is called as an init is.
+    pub(crate) fn init(name: &'static str, script: &str) -> Container {
+        let mut container = Container::new(name, script);
+        let program = |line: &&str| !line.starts_with("lxc.init.cmd");
+        container.conf = container.conf.lines().filter(program).map(|line| format!("{line}\n")).collect();
+        container
+            .conf("lxc.init.cmd = /sbin/init")
+            .image(image_with(&[], &[("/sbin/init", &format!("#!/bin/sh\n{script}\n"))]))
+    }
+
     pub(crate) fn with(mut self, key: &str, value: Value) -> Container {
         self.spec[key] = value;
         self
@@ -112,11 +122,11 @@ impl Revision {
 /// A squashfs with a static shell.
 pub(crate) fn image() -> Vec<u8> {
     static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
-    IMAGE.get_or_init(|| image_with(&[])).clone()
+    IMAGE.get_or_init(|| image_with(&[], &[])).clone()
 }
 
-/// The same, with symbolic links: path, and what it says.
-pub(crate) fn image_with(links: &[(&str, &str)]) -> Vec<u8> {
+/// The same, with symbolic links, and with programs: path, and what it says.
+pub(crate) fn image_with(links: &[(&str, &str)], programs: &[(&str, &str)]) -> Vec<u8> {
     let busybox = std::fs::read(BUSYBOX)
         .unwrap_or_else(|error| panic!("{BUSYBOX}: {error}; install the package busybox-static"));
     let mode = NodeHeader::new(0o755, 0, 0, 0);
@@ -124,7 +134,7 @@ pub(crate) fn image_with(links: &[(&str, &str)]) -> Vec<u8> {
     image.set_compressor(FilesystemCompressor::new(Compressor::Gzip, None).unwrap());
     image.set_time(0);
     image.set_root_mode(0o755);
-    for path in ["/bin", "/dev", "/etc", "/host", "/pantavisor", "/proc", "/run", "/sys", "/tmp"] {
+    for path in ["/bin", "/dev", "/etc", "/host", "/pantavisor", "/proc", "/run", "/sbin", "/sys", "/tmp"] {
         image.push_dir(path, mode).unwrap();
     }
     image.push_file(Cursor::new(busybox), "/bin/busybox", mode).unwrap();
@@ -135,6 +145,9 @@ pub(crate) fn image_with(links: &[(&str, &str)]) -> Vec<u8> {
     }
     for (path, to) in links {
         image.push_symlink(to, path, mode).unwrap();
+    }
+    for (path, text) in programs {
+        image.push_file(Cursor::new(text.as_bytes().to_vec()), path, mode).unwrap();
     }
     let mut bytes = Cursor::new(Vec::new());
     image.write(&mut bytes).unwrap();

@@ -47,7 +47,7 @@ fn a_container_signals_ready_by_curl() {
         "curl -sS --unix-socket /pantavisor/pv-ctrl -X POST -d @/signal.json http://localhost/signal";
     let web = Container::new("web", &format!("/usr/bin/{script}; {RUN}"))
         .goal("READY")
-        .image(image_with(&[("/lib", "usr/lib"), ("/lib64", "usr/lib64")]))
+        .image(image_with(&[("/lib", "usr/lib"), ("/lib64", "usr/lib64")], &[]))
         .conf("lxc.mount.entry = /usr usr none bind,ro,create=dir 0 0")
         .config("signal.json", json!({"type": "ready", "payload": ""}));
     let device = Device::started(&Revision::new([web]));

@@ -6,12 +6,16 @@ use crate::goalctl::{command, goalctl, program, said, without};
 fn help_texts_are_as_they_were_agreed() {
     insta::assert_snapshot!("help", goalctl(&["--help"]).out);
     for name in [
-        "signal", "post", "run", "ps", "groups", "status", "events", "logs", "steps", "progress", "start",
-        "stop", "restart", "check", "plan", "gc", "export", "import", "tx", "image", "meta", "config",
+        "signal", "post", "get", "run", "ps", "groups", "status", "events", "logs", "steps", "progress",
+        "start", "stop", "restart", "check", "plan", "gc", "factory", "reboot", "poweroff", "export",
+        "import", "tx", "image", "meta", "config", "init", "clone", "add", "diff", "app",
     ] {
         let said = goalctl(&[name, "--help"]);
         assert_eq!(said.code, 0);
         insta::assert_snapshot!(format!("help_{name}"), said.out);
+    }
+    for name in ["add", "update", "install", "rm", "ls", "info"] {
+        insta::assert_snapshot!(format!("help_app_{name}"), goalctl(&["app", name, "--help"]).out);
     }
 }
 
@@ -29,6 +33,27 @@ fn a_wrong_command_line_is_exit_code_2() {
     let said = goalctl(&["run", "../etc"]);
     assert_eq!(said.code, 2);
     insta::assert_snapshot!(said.err, @r#"goalctl: revision "../etc": must be a decimal number, or locals/NAME with NAME of 1 to 64 characters of [A-Za-z0-9._-], not . or .."#);
+}
+
+#[test]
+fn the_devices_end_is_asked_for_on_a_terminal_or_said_to_be_meant() {
+    let said = goalctl(&["reboot"]);
+    assert_eq!((said.code, said.out.as_str()), (2, ""));
+    assert_eq!(said.err, "goalctl: reboot the device? There is no terminal to ask on: say --yes\n");
+    assert_eq!(goalctl(&["poweroff", "--yes", "--socket", "/nonexistent/pv-ctrl"]).code, 3);
+    assert_eq!(goalctl(&["run", "locals/x", "--once", "--commit"]).code, 2);
+    for (answer, code, told) in [("n", 0, "nothing was done"), ("y", 3, "cannot reach the agent")] {
+        // A terminal of its own, which also ends its output.
+        let line = format!("{} poweroff --socket /nonexistent/pv-ctrl", program().display());
+        let terminal = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(terminal.path(), format!("{answer}\n")).unwrap();
+        let mut script = std::process::Command::new("script");
+        script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        let ended = script.stdin(std::fs::File::open(terminal.path()).unwrap()).output().unwrap();
+        let shown = String::from_utf8_lossy(&ended.stdout).into_owned();
+        assert!(shown.contains("switch off the device? [y/N]") && shown.contains(told), "{answer}: {shown}");
+        assert_eq!(ended.status.code(), Some(code), "{answer}: {shown}");
+    }
 }
 
 #[test]

@@ -1,0 +1,90 @@
+//! The control socket: how soon a signal shows, how many questions are answered, also while containers start.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
+
+use serde_json::json;
+use tests::bench::peers::now_micros;
+use tests::bench::{Times, hello, load, milliseconds};
+use tests::live::Device;
+
+use crate::{Bench, control, probe_stamp};
+
+pub(crate) fn signal_to_visible(bench: &Bench) {
+    let device =
+        Device::new(&bench.state(1, &json!({"status_goal": "READY", "goal_timeout": 3600}))).in_memory();
+    let agent = device.start(&bench.programs);
+    let mut events = agent.events(0);
+    events.until_status("c0", "STARTED");
+    let (mut client, mut operator) = (agent.client(), agent.client());
+    let (mut times, mut since) = (Vec::new(), 0);
+    for _ in 0..300 {
+        // The first process of a pid namespace does not hear a signal that it does not handle: once it has written, it does.
+        probe_stamp(&agent, "c0", since);
+        since = now_micros();
+        let socket = device.run_dir().join("containers/c0/pantavisor/pv-ctrl");
+        let mut inside = UnixStream::connect(socket).expect("its socket listens");
+        let body = r#"{"type":"ready","payload":""}"#;
+        let request =
+            format!("POST /signal HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let start = Instant::now();
+        inside.write_all(request.as_bytes()).expect("the agent reads requests");
+        while !client.get("/containers").text().contains("\"status\":\"READY\"") {}
+        times.push(start.elapsed());
+        let mut answer = [0; 256];
+        let length = inside.read(&mut answer).expect("the agent answers");
+        assert!(answer[..length].starts_with(b"HTTP/1.1 200"));
+        control(&mut operator, "c0", "stop");
+        events.until_status("c0", "STOPPED");
+        control(&mut operator, "c0", "start");
+        events.until_status("c0", "STARTED");
+    }
+    let times = Times::new("goalpost", times);
+    println!("\n`signal ready` written to READY visible in GET /containers (two connections)");
+    let (p50, p99) = (times.median(), times.percentile(99));
+    println!("  p50 {:.3} ms (goal 0.15), p99 {:.3} ms (goal 2)", milliseconds(p50), milliseconds(p99));
+}
+
+pub(crate) fn requests_per_second(bench: &Bench) {
+    for count in [10, 50] {
+        let device = Device::new(&bench.state(count, &json!({}))).in_memory();
+        let agent = device.start(&bench.programs);
+        let mut events = agent.events(0);
+        (0..count).for_each(|_| drop(events.until("a start", |event| event["to"] == "STARTED")));
+        let body = agent.client().get("/containers").body;
+        let hello = hello::Hello::start(bench.folder.path(), &body);
+        let libevent = hello::Libevent::start(bench.folder.path(), &body);
+        for connections in [1, 50] {
+            let mut contenders = vec![
+                ("goalpost", agent.socket().to_owned()),
+                ("hyper hello world, same body", hello.socket.clone()),
+            ];
+            contenders
+                .extend(libevent.iter().map(|peer| ("libevent hello world, same body", peer.socket.clone())));
+            load::compare(count, connections, &contenders);
+        }
+    }
+}
+
+/// One connection that asks without a pause while 50 containers go from nothing to STARTED.
+pub(crate) fn requests_while_starting(bench: &Bench) {
+    let device = Device::new(&bench.state(50, &json!({}))).in_memory();
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        let agent = device.start(&bench.programs);
+        let mut client = agent.client();
+        loop {
+            let asked = Instant::now();
+            let answer = client.get("/containers");
+            times.push(asked.elapsed());
+            if answer.code == 200 && answer.text().matches("\"status\":\"STARTED\"").count() == 50 {
+                break;
+            }
+        }
+    }
+    let times = Times::new("goalpost", times);
+    println!("\nGET /containers on one connection while 50 containers start");
+    let (p50, p99) = (times.median(), times.percentile(99));
+    println!("  p50 {:.3} ms, p99 {:.3} ms (goal 2)", milliseconds(p50), milliseconds(p99));
+}
