@@ -24,14 +24,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use host::HostError;
-use host::file::FileError;
+use host::file::{FileError, errno_of};
 use model::boot::{BootVars, BootedAs};
 use model::ids::RevisionId;
+use model::report::FailureKind;
 
 pub use self::bsp::{BootFile, files as bsp_files};
 pub use self::partition::Place;
 use self::selfexec::SelfExec;
 use self::slots::{By, Slots};
+use crate::store::kind_of;
 
 /// Which boot loader the device has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +117,22 @@ pub enum BootError {
         /// Why it cannot be used.
         problem: String,
     },
+}
+
+impl BootError {
+    /// Whether there was no room.
+    pub(crate) fn is_full(&self) -> bool {
+        let errno = match self {
+            BootError::File { source, .. } => errno_of(source),
+            BootError::Beneath(error) => error.errno,
+            BootError::Host(_)
+            | BootError::Different { .. }
+            | BootError::Content { .. }
+            | BootError::Revision { .. }
+            | BootError::Partition { .. } => return false,
+        };
+        kind_of(errno) == FailureKind::NoSpace
+    }
 }
 
 pub(crate) fn at<T>(op: &'static str, path: &Path, outcome: io::Result<T>) -> Result<T, BootError> {

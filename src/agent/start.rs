@@ -238,7 +238,7 @@ impl See<'_> {
             // It never got as far as to count by itself.
             durable.unsettled_starts = durable.unsettled_starts.max(self.config.settings.unsettled_starts);
         }
-        let booted = self.loader.boot(&durable.committed)?;
+        let booted = self.store.essential(BootError::is_full, || self.loader.boot(&durable.committed))?;
         let lives = at("read", &self.config.run_dir.join("lives"), self.record.read())?;
         let next_generation = lives.last().map_or(Generation(1), |noted| noted.life.generation.next());
         let begun = lives.iter().filter(|noted| noted.life.stage == Stage::Starting);

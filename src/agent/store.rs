@@ -7,6 +7,7 @@
 //! disks/perm/<c>/<v>     disks/rev/<rev>/<c>/<v>     disks/rev/.old-N while one goes
 //! cache/usrmeta/<key>    cache/devmeta/<key>         cache/.new-N while one is written      boot
 //! durable/0  durable/1   the two copies of `Durable`
+//! reserve                room for a full disk
 //! ```
 //!
 //! Nothing is seen under its own name before it is whole and synced. Methods block; the ones that hash or copy belong on a
@@ -18,6 +19,7 @@ mod failure;
 mod meta;
 mod objects;
 mod occupancy;
+mod reserve;
 mod state;
 mod trails;
 mod verify;
@@ -40,8 +42,9 @@ pub use self::trails::Step;
 pub use host::file::{Change, FileError};
 
 use self::copies::Copies;
-pub(crate) use self::failure::{failure, kind_of};
+pub(crate) use self::failure::{failure, is_full, kind_of};
 use self::occupancy::Occupancy;
+use self::reserve::Reserve;
 
 /// Folders that a store has.
 const FOLDERS: [&str; 10] = [
@@ -64,6 +67,7 @@ pub struct Store {
     copies: Mutex<Copies>,
     defaults: Defaults,
     occupancy: Arc<Occupancy>,
+    reserve: Reserve,
     temporaries: AtomicU64,
     /// Held for as long as the store is open.
     _lock: File,
@@ -89,11 +93,12 @@ impl Store {
         }
         let copies = Mutex::new(Copies::read(&folder));
         let occupancy = Arc::default();
-        let store =
-            Store { folder, copies, defaults, occupancy, temporaries: AtomicU64::new(0), _lock: lock };
         for holder in ["objects", "trails", "logs", "disks/rev", "cache"] {
-            store.remove_left_overs(holder);
+            remove_left_overs(&folder, holder);
         }
+        let reserve = Reserve::open(&folder);
+        let temporaries = AtomicU64::new(0);
+        let store = Store { folder, copies, defaults, occupancy, reserve, temporaries, _lock: lock };
         Ok(store)
     }
 
@@ -114,7 +119,8 @@ impl Store {
 
     /// Saves, so that it survives a power cut from the moment this returns. After a failure the former one is still whole.
     pub fn save_durable(&self, durable: &Durable) -> Result<(), Failure> {
-        self.copies.lock().unwrap_or_else(PoisonError::into_inner).save(&self.folder, durable)
+        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        self.essential(is_full, || copies.save(&self.folder, durable))
     }
 
     /// The folder of a container's volume that outlives revisions; made if it is not there.
@@ -148,16 +154,16 @@ impl Store {
     fn temporary(&self, holder: &str, what: &str) -> String {
         format!("{holder}/.{what}-{}", self.temporaries.fetch_add(1, Ordering::Relaxed))
     }
+}
 
-    fn remove_left_overs(&self, holder: &str) {
-        let Ok(entries) = self.folder.list(holder) else { return };
-        for entry in entries {
-            let Some(name) = entry.name.to_str().filter(|name| name.starts_with('.')) else { continue };
-            let path = format!("{holder}/{name}");
-            match self.folder.remove_tree(&path) {
-                Ok(bytes) => log::info!("left-over removed path={path} bytes={bytes}"),
-                Err(error) => log::warn!("left-over stays error={error}"),
-            }
+fn remove_left_overs(folder: &Folder, holder: &str) {
+    let Ok(entries) = folder.list(holder) else { return };
+    for entry in entries {
+        let Some(name) = entry.name.to_str().filter(|name| name.starts_with('.')) else { continue };
+        let path = format!("{holder}/{name}");
+        match folder.remove_tree(&path) {
+            Ok(bytes) => log::info!("left-over removed path={path} bytes={bytes}"),
+            Err(error) => log::warn!("left-over stays error={error}"),
         }
     }
 }

@@ -46,6 +46,7 @@ pub enum Change<'a> {
     SyncFile { path: &'a str },
     SyncFolder { path: &'a str },
     Touch { path: &'a str },
+    Resize { path: &'a str, length: u64 },
     Rename { from: &'a str, to: &'a str },
     Exchange { one: &'a str, other: &'a str },
     Link { from: &'a str, to: &'a str },
@@ -196,6 +197,31 @@ impl Folder {
         let fd = self.open_beneath(path, flags, readers.mode()).map_err(&failed)?;
         fs::fchmod(&fd, readers.mode()).map_err(failed)?;
         Ok(OpenFile { file: File::from(fd), folder: self.clone(), path: path.into(), at: 0 })
+    }
+
+    /// Has the blocks of a file's first `length` bytes allocated; makes the file if it is not there, writes nothing into it. A
+    /// disk that has less room gives what it has, and this is `ENOSPC`.
+    pub fn allocate(&self, path: &str, length: u64, readers: Readers) -> Result<(), FileError> {
+        let failed = self.failed("allocate", path);
+        self.announce(Change::Resize { path, length }).map_err(&failed)?;
+        let fd = self.open_beneath(path, OFlags::RDWR | OFlags::CREATE, readers.mode()).map_err(&failed)?;
+        fs::fallocate(&fd, fs::FallocateFlags::empty(), 0, length).map_err(failed)
+    }
+
+    /// Gives back what a file has beyond `length` bytes, for others to have from when this returns.
+    pub fn shrink(&self, path: &str, length: u64) -> Result<(), FileError> {
+        let failed = self.failed("shrink", path);
+        self.announce(Change::Resize { path, length }).map_err(&failed)?;
+        let fd = self.open_beneath(path, OFlags::RDWR, Mode::empty()).map_err(&failed)?;
+        fs::ftruncate(&fd, length).map_err(&failed)?;
+        // Blocks can be used again once it is on disk that they are free.
+        fs::fsync(&fd).map_err(failed)
+    }
+
+    /// What may still be written beneath it by an ordinary user.
+    pub fn free_bytes(&self) -> Result<u64, FileError> {
+        let stat = fs::fstatvfs(&self.fd).map_err(self.failed("look at the disk of", ""))?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
     /// Opens a file for writing from its end on; what is in it stays.

@@ -19,11 +19,13 @@
 
 pub mod bench;
 pub mod choice;
+pub mod cuts;
 pub mod device;
 pub mod disk;
 pub mod effect;
 pub mod examples;
 pub mod explore;
+pub mod ext4;
 pub mod inputs;
 pub mod journal;
 pub mod live;

@@ -169,7 +169,11 @@ impl Device {
         self
     }
 
-    fn lay_down(&self, factory: &State) {
+    /// Gives an empty device its factory revision.
+    ///
+    /// # Panics
+    /// If its folder cannot be written.
+    pub fn lay_down(&self, factory: &State) {
         let root = self.root();
         for (digest, bytes) in &factory.objects {
             fs::create_dir_all(root.join("objects")).expect("a temporary folder can be written");

@@ -130,7 +130,7 @@ fn tell_failed(engine: &mut Engine, now: Time, event: &Event, mut actions: Vec<A
 }
 
 /// Nothing in the simulation waits.
-fn ready<F: Future>(future: F) -> F::Output {
+pub(crate) fn ready<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
         Poll::Pending => unreachable!("a simulated save ends at once"),

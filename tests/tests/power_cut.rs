@@ -101,6 +101,14 @@ impl Disk {
                 }
             }
             Change::Touch { .. } => {}
+            Change::Resize { path, length } => {
+                if !self.has(path) {
+                    self.add(path, Node::File { now: Vec::new(), synced: Vec::new() });
+                }
+                let node = self.find(path);
+                let Node::File { now, .. } = &mut self.0[node] else { panic!("{path} is no file") };
+                now.resize(usize::try_from(length).unwrap(), 0);
+            }
             Change::Rename { from, to } => {
                 let node = self.take(from);
                 self.put(to, node);
@@ -234,13 +242,15 @@ impl Witness for Recorder {
 }
 
 impl Disk {
+    fn has(&self, path: &str) -> bool {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let Node::Folder { now, .. } = &self.0[self.find(folder)] else { return false };
+        now.contains_key(name)
+    }
+
     /// A change that the kernel refuses (the folder exists, the object was linked already) changes nothing here either.
     fn carry_out_if_possible(&mut self, change: Change<'_>) {
-        let exists = |disk: &Disk, path: &str| {
-            let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-            let Node::Folder { now, .. } = &disk.0[disk.find(folder)] else { return false };
-            now.contains_key(name)
-        };
+        let exists = Disk::has;
         let possible = match change {
             Change::MakeFolder { path } | Change::Create { path } | Change::Symlink { path, .. } => {
                 !exists(self, path)
@@ -252,6 +262,7 @@ impl Disk {
             | Change::SyncFile { .. }
             | Change::SyncFolder { .. }
             | Change::Touch { .. }
+            | Change::Resize { .. }
             | Change::Exchange { .. } => true,
         };
         if possible {

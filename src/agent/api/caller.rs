@@ -263,7 +263,7 @@ impl Listener {
             (Endpoint::StorageGc, Verb::Post) => requests::collect(backend).await,
             (Endpoint::Status, Verb::Get) => {
                 let report = backend.report();
-                answer::json(render::status(&report, backend.history.last()))
+                answer::json(render::status(&report, backend.history.last(), backend.store.full().as_deref()))
             }
             (Endpoint::Events, Verb::Get) => streams::events(backend, asked.query, asked.last_event),
             (Endpoint::Objects, Verb::Get) => objects::list(backend).await,

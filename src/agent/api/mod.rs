@@ -37,7 +37,7 @@ use model::ids::{ContainerName, Generation};
 use model::recovery::Role;
 use model::report::{DeviceReport, Failure, FailureKind};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::ask::Asker;
 use crate::config::Config;
@@ -64,6 +64,8 @@ pub struct Backend {
     metadata: Arc<Metadata>,
     settings: settings::Pages,
     rendered: Rendered,
+    /// Taken by an upload while it writes.
+    writing: Arc<Semaphore>,
 }
 
 impl Backend {
@@ -88,6 +90,7 @@ impl Backend {
             metadata,
             settings: settings::Pages::of(&config.listed()),
             rendered: Rendered::default(),
+            writing: Arc::new(Semaphore::new(objects::WRITING)),
         })
     }
 

@@ -9,7 +9,6 @@ use hyper::body::{Body, Bytes, Incoming};
 use model::ids::Digest;
 use model::report::{Failure, FailureKind};
 use serde::Serialize;
-use tokio::sync::mpsc;
 
 use super::Backend;
 use super::answer::{self, Answer, NextPiece, Source};
@@ -17,10 +16,11 @@ use super::body::{self, BodyProblem};
 use super::caller::unread;
 use super::render::json;
 use super::route::Segment;
-use crate::store::{ObjectWriter, Store};
+use crate::store::ObjectWriter;
 
-/// Pieces of an upload between the socket and the disk: one is written while the next arrives.
-const WAITING: usize = 2;
+/// Uploads that write at the same time: fewer than there are blocking threads, so that however many arrive, and however slow the
+/// disk is, a save finds a thread.
+pub(super) const WRITING: usize = 4;
 /// Bytes read from the disk at a time.
 const CHUNK: usize = 64 * 1024;
 
@@ -53,49 +53,60 @@ pub(super) async fn put(backend: &Backend, name: &Segment, body: &mut Incoming) 
     if body.size_hint().exact() == Some(0) && digest != crate::digest::of(b"") {
         return wrong_checksum();
     }
+    match bring(backend, digest, body).await {
+        Ok(()) => answer::done(),
+        Err(Unbrought::Body(problem)) => unread(problem),
+        Err(Unbrought::Disk(failure)) if failure.kind == FailureKind::Corrupt => wrong_checksum(),
+        Err(Unbrought::Disk(failure)) => answer::failed(&failure),
+    }
+}
+
+/// Why an object did not arrive.
+enum Unbrought {
+    Body(BodyProblem),
+    Disk(Failure),
+}
+
+/// An object that arrives holds a blocking thread only while a piece of it is written, not while its client is silent.
+async fn bring(backend: &Backend, digest: Digest, body: &mut Incoming) -> Result<(), Unbrought> {
     let store = backend.store.clone();
-    let (pieces, to_write) = mpsc::channel(WAITING);
-    let writing = tokio::task::spawn_blocking(move || write(&store, digest, to_write));
-    let read = bring(body, pieces).await;
-    let written = writing.await.unwrap_or_else(|_| {
-        Err(Failure::new(FailureKind::Transient, "store an object: the agent is ending"))
+    let mut arriving = Arriving(Some(writing(backend, move || store.put_object(digest)).await?));
+    while let Some(bytes) = body::piece(body).await.map_err(Unbrought::Body)? {
+        let Some(mut object) = arriving.0.take() else { break };
+        let written = writing(backend, move || object.write(&bytes).map(|()| object));
+        arriving.0 = Some(written.await?);
+    }
+    match arriving.0.take() {
+        Some(object) => writing(backend, move || object.finish()).await,
+        None => Ok(()),
+    }
+}
+
+/// Writes on a blocking thread, of which uploads leave some to others.
+async fn writing<T: Send + 'static>(
+    backend: &Backend,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Unbrought> {
+    let turn = Arc::clone(&backend.writing).acquire_owned().await;
+    let done = tokio::task::spawn_blocking(move || {
+        // Held here: the client may be gone before it is done.
+        let _turn = turn;
+        work()
     });
-    match (read, written) {
-        (Err(problem), Ok(_)) => unread(problem),
-        (_, Err(failure)) if failure.kind == FailureKind::Corrupt => wrong_checksum(),
-        (_, Err(failure)) => answer::failed(&failure),
-        (Ok(()), Ok(())) => answer::done(),
-    }
+    let ending = |_| Failure::new(FailureKind::Transient, "store an object: the agent is ending");
+    done.await.unwrap_or_else(|error| Err(ending(error))).map_err(Unbrought::Disk)
 }
 
-/// What the upload says to the disk.
-enum Piece {
-    Bytes(Bytes),
-    /// All bytes were brought; without it nothing of the object stays.
-    End,
-}
+/// An object between two of its pieces.
+struct Arriving(Option<ObjectWriter>);
 
-/// Passes the body on; stops where the disk has stopped.
-async fn bring(body: &mut Incoming, pieces: mpsc::Sender<Piece>) -> Result<(), BodyProblem> {
-    while let Some(bytes) = body::piece(body).await? {
-        if pieces.send(Piece::Bytes(bytes)).await.is_err() {
-            return Ok(());
+impl Drop for Arriving {
+    /// Its client went away. What there is of it may be long, and is removed where that blocks nobody.
+    fn drop(&mut self) {
+        if let (Some(object), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn_blocking(move || drop(object));
         }
     }
-    // The disk may have stopped, and says so itself.
-    let _ = pieces.send(Piece::End).await;
-    Ok(())
-}
-
-fn write(store: &Arc<Store>, digest: Digest, mut pieces: mpsc::Receiver<Piece>) -> Result<(), Failure> {
-    let mut object: ObjectWriter = store.put_object(digest)?;
-    while let Some(piece) = pieces.blocking_recv() {
-        match piece {
-            Piece::Bytes(bytes) => object.write(&bytes)?,
-            Piece::End => return object.finish(),
-        }
-    }
-    Ok(())
 }
 
 /// It is there already: the client still wants to say it all.

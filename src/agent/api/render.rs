@@ -95,8 +95,8 @@ pub(super) fn document(progress: &Progress) -> Box<RawValue> {
     RawValue::from_string(progress.to_json()).expect("a progress document is JSON")
 }
 
-/// The whole report, for GET /status.
-pub(super) fn status(report: &DeviceReport, event: u64) -> Bytes {
+/// The whole report, for GET /status, with what the disk has to say just now.
+pub(super) fn status(report: &DeviceReport, event: u64, of_the_disk: Option<&str>) -> Bytes {
     json(&Status {
         event,
         revision: report.revision.as_ref().map(|revision| revision.as_str()),
@@ -108,7 +108,7 @@ pub(super) fn status(report: &DeviceReport, event: u64) -> Bytes {
             .update
             .as_ref()
             .map(|(revision, progress)| Update { revision: revision.as_str(), progress: document(progress) }),
-        notes: report.notes.iter().map(|note| &**note).collect(),
+        notes: report.notes.iter().map(|note| &**note).chain(of_the_disk).collect(),
         groups: report.groups.iter().map(Group::of).collect(),
         containers: report.containers.iter().map(ContainerInFull::of).collect(),
     })

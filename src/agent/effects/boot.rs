@@ -17,7 +17,7 @@ pub(super) fn set(world: &World, vars: &BootVars, asked: Time) -> Report {
         let loaded = world.revision(revision).map_err(problem)?;
         boot::bsp_files(&loaded, &world.store.trail_path(revision))
     };
-    let outcome =
-        world.loader.set(vars, &bsp).map_err(|error| Failure::new(FailureKind::Transient, error.to_string()));
+    let set = world.store.essential(BootError::is_full, || world.loader.set(vars, &bsp));
+    let outcome = set.map_err(|error| Failure::new(FailureKind::Transient, error.to_string()));
     Report::BootSet { asked, outcome }
 }

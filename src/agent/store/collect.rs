@@ -48,6 +48,7 @@ impl Store {
         }
         self.remove_orphans(&mut collection)?;
         self.remove_objects(keep.fresh, &mut collection)?;
+        self.reserve.fill(&self.folder);
         collection.first.map_or(Ok(collection.freed), |error| Err(failure(error)))
     }
 

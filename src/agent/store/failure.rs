@@ -23,3 +23,8 @@ pub(crate) fn kind_of(errno: Errno) -> FailureKind {
 pub(crate) fn failure(error: FileError) -> Failure {
     Failure::new(kind_of(error.errno), error.to_string())
 }
+
+/// Whether there was no room.
+pub(crate) fn is_full(failure: &Failure) -> bool {
+    failure.kind == FailureKind::NoSpace
+}

@@ -10,7 +10,7 @@ use model::report::{Failure, FailureKind};
 use super::{Store, failure, state};
 
 /// Whose metadata.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Meta {
     /// Set by its user.
     User,

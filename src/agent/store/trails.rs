@@ -10,7 +10,7 @@ use model::report::{Failure, FailureKind};
 use rustix::io::Errno;
 
 use super::state::{self, Content, Files};
-use super::{Store, failure, objects};
+use super::{Store, failure, is_full, objects};
 
 /// The longest commit message, in bytes.
 const COMMIT_MESSAGE: usize = 256;
@@ -270,9 +270,11 @@ impl Store {
         let trail = path(revision);
         // A trail that was laid down by a factory's tools may lack the folder; one that is gone must not come back.
         self.folder.stat(&trail).map_err(failure)?;
-        self.folder.make_folders(&format!("{trail}/.pv")).map_err(failure)?;
         let write = |name: &str, bytes: &[u8]| {
-            self.folder.replace(&format!("{trail}/.pv/{name}"), bytes, Readers::All).map_err(failure)
+            self.essential(is_full, || {
+                self.folder.make_folders(&format!("{trail}/.pv")).map_err(failure)?;
+                self.folder.replace(&format!("{trail}/.pv/{name}"), bytes, Readers::All).map_err(failure)
+            })
         };
         write("progress", progress.to_json().as_bytes())?;
         if progress.status == UpdateStatus::Done { write("done", b"") } else { Ok(()) }
@@ -308,9 +310,12 @@ impl Store {
                 continue;
             }
             let new = self.temporary(holder, "current");
-            self.folder.symlink(&new, revision.as_str()).map_err(failure)?;
-            self.folder.rename(&new, &link).map_err(failure)?;
-            self.folder.sync_folder(holder).map_err(failure)?;
+            let place = || {
+                self.folder.symlink(&new, revision.as_str())?;
+                self.folder.rename(&new, &link)?;
+                self.folder.sync_folder(holder)
+            };
+            self.essential(is_full, || place().map_err(failure))?;
         }
         Ok(())
     }

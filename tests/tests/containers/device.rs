@@ -5,6 +5,7 @@ use std::fs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use serde_json::Value;
+use tests::ext4::Ext4;
 use tests::live::{self, Agent, Client, Events, Programs};
 
 use crate::revision::Revision;
@@ -22,8 +23,20 @@ impl Device {
 
     /// The same with settings, as environment variables.
     pub(crate) fn with(factory: &Revision, settings: &[(&'static str, &str)]) -> Device {
+        Device::on(live::Device::new(&factory.state()), settings)
+    }
+
+    /// The same on a data partition of its own, of so many MiB.
+    pub(crate) fn on_ext4(factory: &Revision, mebibytes: u64) -> (Device, Ext4) {
+        let folder = live::Device::empty();
+        let disk = Ext4::mounted(&folder.path().join("image"), mebibytes, &folder.root());
+        folder.lay_down(&factory.state());
+        (Device::on(folder, &[]), disk)
+    }
+
+    fn on(folder: live::Device, settings: &[(&'static str, &str)]) -> Device {
         assert!(geteuid().is_root(), "this test starts containers on the real kernel: run it as root");
-        let mut folder = live::Device::new(&factory.state())
+        let mut folder = folder
             .with("GOALPOST_COMMIT_DELAY", "300ms")
             .with("GOALPOST_STOP_GRACE", "1s")
             .with("GOALPOST_LOG", "debug");
@@ -45,6 +58,11 @@ impl Device {
 
     pub(crate) fn client(&self) -> Client {
         self.agent().client()
+    }
+
+    /// Bytes as they are, to the host's socket.
+    pub(crate) fn connect(&self) -> std::os::unix::net::UnixStream {
+        std::os::unix::net::UnixStream::connect(self.agent().socket()).unwrap()
     }
 
     /// The path of its control socket.
@@ -113,6 +131,17 @@ impl Device {
     pub(crate) fn control(&self, container: &str, action: &str) {
         let answer = self.try_control(container, action);
         assert_eq!(answer.code, 200, "{action} {container}: {}", answer.text());
+    }
+
+    /// A revision's progress document as the agent tells it, once nothing follows any more: it is written after the event.
+    pub(crate) fn final_progress(&self, name: &str) -> Value {
+        loop {
+            let progress = self.agent().progress(name);
+            if progress["progress"] == 100 {
+                return progress;
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// A revision's progress document as it lies on disk once the agent has stopped.

@@ -1,5 +1,7 @@
 //! Containers and images that mean harm, or were just made badly: a clear reason, and everyone else is unaffected.
 
+use std::io::Write;
+
 use serde_json::json;
 
 use crate::device::Device;
@@ -118,4 +120,39 @@ fn a_container_cannot_signal_for_another_nor_ask_what_only_an_operator_may() {
     device.events().until_goal_met("web");
     let answer = device.client_of("web").get("/containers");
     assert_eq!((answer.code, &*answer.text()), (403, r#"{"Error":"Request not sent from a mgmt platform"}"#));
+}
+
+#[test]
+fn uploads_that_never_end_keep_no_update_waiting() {
+    const SLOW: usize = 24;
+    let factory = beside(Container::new("web", READY).goal("READY"));
+    let device = Device::started(&factory);
+    device.events().until_goals_met(&["good", "web"]);
+    let slow: Vec<_> = (0..SLOW)
+        .map(|number| {
+            let mut client = device.connect();
+            let head = format!(
+                "PUT /objects/{number:064x} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
+            );
+            client.write_all(head.as_bytes()).unwrap();
+            client.write_all(&[0; 1000]).unwrap();
+            client
+        })
+        .collect();
+    let arriving = || {
+        let objects = std::fs::read_dir(device.root().join("objects")).unwrap().flatten();
+        objects.filter(|entry| entry.file_name().to_string_lossy().starts_with(".new-")).count()
+    };
+    // Each has begun, more than there are threads that may block.
+    while arriving() < SLOW {
+        std::thread::yield_now();
+    }
+    device.update("locals/new", &beside(Container::new("web", &format!("echo new; {READY}")).goal("READY")));
+    device.events().until_update("locals/new", &["DONE", "ERROR", "WONTGO", "UPDATED"]);
+    assert_eq!(device.final_progress("locals/new")["status"], "DONE");
+    assert_eq!(arriving(), SLOW, "they have not ended meanwhile");
+    drop(slow);
+    while arriving() > 0 {
+        std::thread::yield_now();
+    }
 }
