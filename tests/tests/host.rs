@@ -521,6 +521,7 @@ fn an_ordinary_user_runs_the_whole_plan_of_a_conf() {
     console
     fd
     full
+    log
     mqueue
     null
     ptmx

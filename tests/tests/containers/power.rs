@@ -112,6 +112,7 @@ fn while_an_update_is_tried_nothing_is_asked() {
 /// In a process namespace of its own the agent is the first process of all; there the kernel ends it by the signal that tells a
 /// reboot from a power-off.
 #[test]
+#[ignore = "goalpost as first process makes way for goalpost-init now; to be asked of that instead"]
 fn the_first_process_of_all_has_the_kernel_do_it_once_every_container_has_stopped() {
     for (op, signal) in [("REBOOT_DEVICE", Signal::SIGHUP), ("POWEROFF_DEVICE", Signal::SIGINT)] {
         let folder = live::Device::new(&factory().state());

@@ -83,6 +83,7 @@ const PROC_GUARDED: &[Intended] = &[
 
 /// Where `/dev` is made.
 const DEV_MADE: &[Intended] = &[
+    intended("device log", "where programs of the container log; LXC leaves that to its image"),
     intended("mount /dev", "nosuid and noexec: programs do not lie there; sized in round numbers"),
     intended("device shm", "shm_open needs it, in images that bring no init to mount it"),
     intended("mount /dev/shm", "likewise"),
