@@ -70,7 +70,8 @@ fn a_full_data_partition_still_boots_rolls_back_and_explains() {
     device.kill_agent();
     device.start();
     device.events().until_goals_met(&["core", "web"]);
-    assert_eq!(kept_back(&device), RESERVE);
+    // Beside its bytes, a block that says where they lie.
+    assert!(kept_back(&device) >= RESERVE);
     assert!(!device.status()["notes"].to_string().contains(FULL), "{}", device.status()["notes"]);
     device.update("locals/good", &factory().replace(web(&format!("echo new; {READY}"))));
     device.events().until_update("locals/good", &["DONE", "ERROR", "WONTGO", "UPDATED"]);

@@ -15,7 +15,9 @@ const MOST_PER_BOOT: u64 = 384;
 const MOST_PER_UPDATE: u64 = 768;
 
 fn revision(version: u64) -> Revision {
-    let web = Container::new("web", READY).goal("READY").config("etc/version.json", version.into());
+    let web = Container::new("web", READY)
+        .goal("READY")
+        .config("etc/version.json", serde_json::json!({ "version": version }));
     let other = |name| Container::new(name, READY).goal("READY");
     Revision::new([other("one"), other("two"), web])
 }
