@@ -51,13 +51,14 @@ fn a_conf_says_what_asks_it() {
 }
 
 #[test]
-#[ignore = "fails since several changes met: another stop ends only with the grace of this one; known, to be found"]
 fn a_stop_is_answered_at_once_and_holds_nobody_up_while_the_grace_passes() {
     let stubborn = "trap '' TERM; /pantavisor/bin/goalctl signal ready; while :; do /bin/sleep 0.05; done";
+    // A first process that has no handler yet never hears of a stop: it has one before it says that it is ready.
+    let good = "trap 'exit 0' TERM; /pantavisor/bin/goalctl signal ready; while :; do /bin/sleep 0.05; done";
     let device = Device::with(
         &Revision::new([
             Container::new("web", stubborn).goal("READY"),
-            Container::new("good", READY).goal("READY"),
+            Container::new("good", good).goal("READY"),
         ]),
         &[("GOALPOST_STOP_GRACE", "2s")],
     );

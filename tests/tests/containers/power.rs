@@ -112,12 +112,17 @@ fn while_an_update_is_tried_nothing_is_asked() {
 /// In a process namespace of its own the agent is the first process of all; there the kernel ends it by the signal that tells a
 /// reboot from a power-off.
 #[test]
-#[ignore = "goalpost as first process makes way for goalpost-init now; to be asked of that instead"]
 fn the_first_process_of_all_has_the_kernel_do_it_once_every_container_has_stopped() {
     for (op, signal) in [("REBOOT_DEVICE", Signal::SIGHUP), ("POWEROFF_DEVICE", Signal::SIGINT)] {
         let folder = live::Device::new(&factory().state());
+        // Without goalpost-init beside it, for which it would make way.
+        let alone = tempfile::tempdir().unwrap();
+        let Programs { goalpost, goalctl } = Programs::find("debug");
+        std::fs::copy(&goalctl, alone.path().join("goalctl")).unwrap();
+        let program = alone.path().join("goalpost");
+        std::fs::copy(&goalpost, &program).unwrap();
         let mut first = Command::new("unshare");
-        first.args(["--pid", "--fork", "--mount-proc", "--kill-child"]).arg(Programs::find("debug").goalpost);
+        first.args(["--pid", "--fork", "--mount-proc", "--kill-child"]).arg(&program);
         first.arg("run").arg("--root").arg(folder.root()).arg("--run-dir").arg(folder.run_dir());
         first
             .env("NOTIFY_SOCKET", folder.path().join("notify"))
