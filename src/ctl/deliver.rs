@@ -15,6 +15,7 @@ use crate::bundle::{Bundle, named_objects};
 use crate::check;
 use crate::cli::{Post, Run};
 use crate::client::Client;
+use crate::committed;
 use crate::control;
 use crate::device;
 use crate::events::{Event, Events, From, Until};
@@ -38,6 +39,7 @@ pub(crate) async fn post(client: &Client, output: &Output, post: &Post) -> Resul
     let revision = name(post, &bundle)?;
     send_objects(client, output, &bundle).await?;
     put_step(client, &revision, &bundle.state).await?;
+    committed::advance(output, &post.path, &bundle).await?;
     if let Some(message) = &post.message {
         let path = format!("/steps/{revision}/commitmsg");
         let answer = client.call(Method::PUT, &path, message.clone().into_bytes()).await?;

@@ -14,6 +14,8 @@ pub(crate) enum Failed {
     Usage { text: String },
     #[error("cannot reach the agent at {place}: {}", plain(.cause))]
     Unreachable { place: Place, cause: io::Error },
+    #[error("no TLS with {place}: {cause}")]
+    Untrusted { place: Place, cause: io::Error },
     #[error("the agent ended the exchange ({what}): {cause}")]
     Broken { what: String, cause: String },
     #[error("the agent ended the exchange (send object {digest}): {cause}")]
@@ -43,12 +45,21 @@ pub(crate) enum Failed {
 }
 
 impl Failed {
+    /// No connection: nobody is there, or nobody whom we and who trusts us.
+    pub(crate) fn connect(place: Place, cause: io::Error) -> Failed {
+        match cause.kind() {
+            io::ErrorKind::InvalidData => Failed::Untrusted { place, cause },
+            _ => Failed::Unreachable { place, cause },
+        }
+    }
+
     /// As `goalctl --help` lists them.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Failed::ReaderGone => 0,
             Failed::Broken { .. }
             | Failed::Cut { .. }
+            | Failed::Untrusted { .. }
             | Failed::Refused { .. }
             | Failed::Signal { .. }
             | Failed::BadAnswer { .. }
@@ -69,9 +80,14 @@ impl Failed {
             Failed::Unreachable { place: Place::Socket(_), cause } => {
                 Some(unreachable_hint(cause.kind()).to_owned())
             }
+            Failed::Unreachable { place: Place::Host(_), cause } if cause.kind() == io::ErrorKind::NotFound => {
+                Some("is its name right? An address will do as well".to_owned())
+            }
             Failed::Unreachable { place: Place::Host(_), .. } => Some(
                 "is the device on, and does its agent's configuration say device.listen?".to_owned(),
             ),
+            Failed::Untrusted { cause, .. } => untrusted_hint(&cause.to_string()).map(str::to_owned),
+            Failed::Broken { cause, .. } if cause.contains(ALERT) => untrusted_hint(cause).map(str::to_owned),
             Failed::Broken { .. } => Some("was the agent stopped meanwhile? Its log says why".to_owned()),
             Failed::Cut { .. } => Some("what arrived whole is kept: the same command again sends only the rest".to_owned()),
             Failed::Refused { status, text, .. } => refused_hint(*status, text),
@@ -91,6 +107,24 @@ impl Failed {
             | Failed::Output { .. } => None,
         }
     }
+}
+
+/// How the other side says that it does not want us.
+const ALERT: &str = "fatal alert";
+
+fn untrusted_hint(cause: &str) -> Option<&'static str> {
+    const HINTS: [(&str, &str); 6] = [
+        ("UnknownIssuer", "name the authority that its certificate comes from with --ca FILE"),
+        ("BadSignature", "another authority of that name signed it: name the right one with --ca FILE"),
+        ("not valid for name", "name the device in --host as its certificate does"),
+        ("expired", "are this machine's date and time right? Else the device needs a new certificate"),
+        (
+            ALERT,
+            "it asks for a certificate from an authority that it knows: --client-cert FILE --client-key FILE",
+        ),
+        ("corrupt message", "does it speak TLS at that port? http:// is plain"),
+    ];
+    HINTS.iter().find_map(|(what, hint)| cause.contains(what).then_some(*hint))
 }
 
 fn unreachable_hint(kind: io::ErrorKind) -> &'static str {

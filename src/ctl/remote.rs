@@ -1,8 +1,8 @@
 //! A revision brought to a device, or fetched from one, over a network: what `pvr post` and `pvr clone` do.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use hyper::{Method, StatusCode};
@@ -10,16 +10,17 @@ use model::ids::{Digest, RevisionId};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-use sha2::{Digest as _, Sha256};
 
 use crate::address;
 use crate::bundle::{Bundle, named_objects};
 use crate::check;
 use crate::cli::Post;
 use crate::client::Client;
+use crate::committed;
 use crate::deliver::{self, Over};
 use crate::events::{Events, Until};
 use crate::failed::Failed;
+use crate::object::Object;
 use crate::output::Output;
 use crate::place::{Host, Place};
 
@@ -84,6 +85,7 @@ pub(crate) async fn post(client: &Client, host: &Host, output: &Output, post: &P
         cause: cause.to_string(),
     })?;
     let named = posted.revlocal.unwrap_or_else(|| posted.rev.to_string());
+    committed::advance(output, &post.path, &bundle).await?;
     output.line(&format!("{named} is accepted, and going to be tried"))?;
     match events {
         Some(events) => {
@@ -230,24 +232,10 @@ fn plain(key: &str) -> Result<&str, Failed> {
 }
 
 async fn fetch(client: &Client, from: &str, digest: &Digest, path: &Path) -> Result<(), Failed> {
-    let failed = |cause: io::Error| Failed::Source {
-        what: format!("write {}", path.display()),
-        cause: cause.to_string(),
-    };
     let mut stream = client.stream(from).await?;
-    let mut file = File::create(path).map_err(failed)?;
-    let mut hash = Sha256::new();
+    let mut object = Object::begin(path, *digest)?;
     while let Some(piece) = stream.next().await? {
-        hash.update(&piece);
-        file.write_all(&piece).map_err(failed)?;
+        object.take(&piece)?;
     }
-    let found = Digest::from_bytes(hash.finalize().into());
-    if found == *digest {
-        return Ok(());
-    }
-    let _ = fs::remove_file(path);
-    Err(Failed::BadAnswer {
-        what: format!("GET of object {digest}"),
-        cause: format!("its bytes have sha256 {found}"),
-    })
+    object.finish()
 }

@@ -45,10 +45,10 @@ pub(crate) async fn run(client: &Client, output: &Output, command: cli::Tx) -> R
         cli::Tx::Commit { name } => output.line(here.commit(client, name.as_deref()).await?.as_str()),
         cli::Tx::Deploy { folder } => here.deploy(&folder),
         cli::Tx::Queue { command } => match command {
-            cli::Queue::New { queue, objects } => here.queue_new(&queue, &objects),
-            cli::Queue::Remove { part } => here.queue_remove(&part),
-            cli::Queue::Unpack { file } => here.queue_unpack(&file).await,
-            cli::Queue::Process { base, queue, objects } => {
+            cli::tx::Queue::New { queue, objects } => here.queue_new(&queue, &objects),
+            cli::tx::Queue::Remove { part } => here.queue_remove(&part),
+            cli::tx::Queue::Unpack { file } => here.queue_unpack(&file).await,
+            cli::tx::Queue::Process { base, queue, objects } => {
                 let other = queue.as_deref().zip(objects.as_deref());
                 here.queue_process(client, base.as_deref(), other).await
             }

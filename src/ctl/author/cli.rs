@@ -147,8 +147,7 @@ pub(crate) struct From {
 
 #[derive(Debug, Args)]
 pub(crate) struct Access {
-    /// The certificates (PEM) that a registry's must come from [default: the system's]
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    #[arg(from_global)]
     pub(crate) ca: Option<PathBuf>,
     /// A file with USER:PASSWORD for the registry
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
