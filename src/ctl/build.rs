@@ -17,6 +17,7 @@ mod shrink;
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=cli.rs");
     println!("cargo::rerun-if-changed=author/cli.rs");
+    println!("cargo::rerun-if-changed=deliver/cli.rs");
     println!("cargo::rerun-if-changed=network.rs");
     println!("cargo::rerun-if-changed=tx/cli.rs");
     println!("cargo::rerun-if-changed=../../cross/shrink.rs");

@@ -164,7 +164,7 @@ async fn begin(
     output: &Output,
     op: &str,
     revision: &RevisionId,
-    how: crate::cli::HowToRun,
+    how: crate::cli::deliver::HowToRun,
 ) -> Result<(), Failed> {
     // Before the command: what it causes cannot be missed.
     let events = if how.follow { Some(Events::open(client, None, Until::Forever).await?) } else { None };
@@ -248,7 +248,7 @@ async fn reconnect(
     tokio::time::timeout(AWAY, try_at_each_arrival(client, socket, revision, last)).await.unwrap_or_else(
         |_| {
             Err(Failed::Unreachable {
-                place: client.place().clone(),
+                place: Box::new(client.place().clone()),
                 cause: io::Error::new(
                     io::ErrorKind::TimedOut,
                     "the agent did not come back within two minutes",

@@ -13,9 +13,9 @@ pub(crate) enum Failed {
     #[error("{text}")]
     Usage { text: String },
     #[error("cannot reach the agent at {place}: {}", plain(.cause))]
-    Unreachable { place: Place, cause: io::Error },
+    Unreachable { place: Box<Place>, cause: io::Error },
     #[error("no TLS with {place}: {cause}")]
-    Untrusted { place: Place, cause: io::Error },
+    Untrusted { place: Box<Place>, cause: io::Error },
     #[error("the agent ended the exchange ({what}): {cause}")]
     Broken { what: String, cause: String },
     #[error("the agent ended the exchange (send object {digest}): {cause}")]
@@ -47,6 +47,8 @@ pub(crate) enum Failed {
 impl Failed {
     /// No connection: nobody is there, or nobody whom we and who trusts us.
     pub(crate) fn connect(place: Place, cause: io::Error) -> Failed {
+        // Boxed: what every function may answer with is small.
+        let place = Box::new(place);
         match cause.kind() {
             io::ErrorKind::InvalidData => Failed::Untrusted { place, cause },
             _ => Failed::Unreachable { place, cause },
@@ -77,15 +79,7 @@ impl Failed {
     /// What to do about it, where something can be said.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
-            Failed::Unreachable { place: Place::Socket(_), cause } => {
-                Some(unreachable_hint(cause.kind()).to_owned())
-            }
-            Failed::Unreachable { place: Place::Host(_), cause } if cause.kind() == io::ErrorKind::NotFound => {
-                Some("is its name right? An address will do as well".to_owned())
-            }
-            Failed::Unreachable { place: Place::Host(_), .. } => Some(
-                "is the device on, and does its agent's configuration say device.listen?".to_owned(),
-            ),
+            Failed::Unreachable { place, cause } => Some(unreachable_hint(place, cause.kind()).to_owned()),
             Failed::Untrusted { cause, .. } => untrusted_hint(&cause.to_string()).map(str::to_owned),
             Failed::Broken { cause, .. } if cause.contains(ALERT) => untrusted_hint(cause).map(str::to_owned),
             Failed::Broken { .. } => Some("was the agent stopped meanwhile? Its log says why".to_owned()),
@@ -127,7 +121,13 @@ fn untrusted_hint(cause: &str) -> Option<&'static str> {
     HINTS.iter().find_map(|(what, hint)| cause.contains(what).then_some(*hint))
 }
 
-fn unreachable_hint(kind: io::ErrorKind) -> &'static str {
+fn unreachable_hint(place: &Place, kind: io::ErrorKind) -> &'static str {
+    if let Place::Host(_) = place {
+        return match kind {
+            io::ErrorKind::NotFound => "is its name right? An address will do as well",
+            _ => "is the device on, and does its agent's configuration say device.listen?",
+        };
+    }
     if kind == io::ErrorKind::PermissionDenied {
         "the socket is root's: use sudo, or the group that the agent's configuration names"
     } else if kind == io::ErrorKind::ConnectionRefused {

@@ -117,7 +117,7 @@ async fn carry_out(cli: Cli, output: &Output) -> Result<u8, Failed> {
         Command::Config { format } => config::print(client, output, format).await,
         Command::Meta(meta) => meta::carry_out(client, output, &meta).await,
         Command::Steps { format } => show::steps(client, output, format).await,
-        Command::Progress { revision } => show::progress(client, output, &revision).await,
+        Command::Progress { revision, format } => show::progress(client, output, &revision, format).await,
         Command::Start { name } => control::ask(client, "start", &name).await,
         Command::Stop { name } => control::ask(client, "stop", &name).await,
         Command::Restart { name } => control::ask(client, "restart", &name).await,

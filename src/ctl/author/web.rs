@@ -102,6 +102,21 @@ pub(crate) fn is_loopback(host: &str) -> bool {
     resolve::is_local(bare) || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
+/// What is to come of an address.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// The types of it.
+    pub(crate) accept: &'a str,
+    /// Its first byte: what came before is had already.
+    pub(crate) from: u64,
+}
+
+impl<'a> Wanted<'a> {
+    pub(crate) fn whole(accept: &'a str) -> Wanted<'a> {
+        Wanted { accept, from: 0 }
+    }
+}
+
 /// A client without memory: one connection for each request.
 pub(crate) struct Web {
     ca: Option<PathBuf>,
@@ -113,11 +128,11 @@ impl Web {
         Web { ca: ca.map(Path::to_owned), tls: None }
     }
 
-    /// GET, with an `Accept` and an `Authorization` where they are given. What the status means is the caller's.
+    /// GET, with an `Authorization` where one is given. What the status means is the caller's.
     pub(crate) async fn get(
         &mut self,
         url: &Url,
-        accept: &str,
+        wanted: Wanted<'_>,
         authorization: Option<&str>,
     ) -> Result<Response<Incoming>, Failed> {
         let io = TokioIo::new(self.connect(url).await?);
@@ -129,7 +144,10 @@ impl Web {
             .uri(&url.path)
             .header(header::HOST, url.authority())
             .header(header::USER_AGENT, concat!("goalctl/", env!("CARGO_PKG_VERSION")))
-            .header(header::ACCEPT, accept);
+            .header(header::ACCEPT, wanted.accept);
+        if wanted.from > 0 {
+            request = request.header(header::RANGE, format!("bytes={}-", wanted.from));
+        }
         if let Some(secret) = authorization {
             request = request.header(header::AUTHORIZATION, secret);
         }
