@@ -17,6 +17,7 @@ mod events;
 mod export;
 mod failed;
 mod folder;
+mod gzip;
 #[cfg(feature = "author")]
 mod image;
 mod import;

@@ -261,7 +261,8 @@ mod tests {
     }
 
     fn shown(text: &str) -> String {
-        parse(text).map_or_else(|why| why.to_string(), |host| format!("{} {}", host.name, Place::Host(host)))
+        parse(text)
+            .map_or_else(|why| why.to_string(), |host| format!("{} {}", host.name.clone(), Place::Host(host)))
     }
 
     #[test]
