@@ -1,12 +1,11 @@
 //! Keeps with a working folder what a device has taken of it, as `pvr commit` would.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use model::ids::Digest;
 use serde::Deserialize;
 
-use crate::bundle::{Bundle, LARGEST_SMALL, named_objects, pieces};
+use crate::bundle::{Bundle, LARGEST_SMALL, named_objects, pieces, set_of};
 use crate::failed::Failed;
 use crate::object::Object;
 use crate::output::Output;
@@ -39,8 +38,8 @@ async fn keep(root: &Path, inside: &Path, bundle: &Bundle) -> Result<(), Failed>
     let objects = if shared.as_os_str().is_empty() { inside.join("objects") } else { root.join(shared) };
     whole::make_folder(&objects)?;
     let place = |digest: &Digest| objects.join(digest.to_string());
-    let named: BTreeSet<Digest> = named_objects(&bundle.state).into_values().collect();
-    let lacking: BTreeSet<Digest> = named.into_iter().filter(|digest| !place(digest).exists()).collect();
+    let named = named_objects(&bundle.state).into_values();
+    let lacking = set_of(&mut named.filter(|digest| !place(digest).exists()));
     bundle
         .take(&lacking, &mut |digest, _, source| {
             let mut object = Object::begin(&place(&digest), digest)?;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::address;
 use crate::arrivals::Arrivals;
-use crate::bundle::{Bundle, named_objects};
+use crate::bundle::{Bundle, named_objects, set_of};
 use crate::check;
 use crate::cli::{Post, Run};
 use crate::client::Client;
@@ -83,8 +83,8 @@ async fn send_objects(client: &Client, output: &Output, bundle: &Bundle) -> Resu
     {
         return Err(nowhere(key, digest));
     }
-    let named: BTreeSet<Digest> = named.into_values().collect();
-    let lacking: BTreeSet<Digest> = named.difference(&there).copied().collect();
+    let named = set_of(&mut named.into_values());
+    let lacking = set_of(&mut named.difference(&there).copied());
     let bytes = send(client, bundle, &lacking).await?;
     told(output, lacking.len(), bytes, named.len())
 }
@@ -101,7 +101,7 @@ pub(crate) fn nowhere(key: &str, digest: &Digest) -> Failed {
 /// What need not be sent: an upload that was cut off goes on from there.
 pub(crate) async fn on_device(client: &Client) -> Result<BTreeSet<Digest>, Failed> {
     let there: Vec<OnDevice> = client.get_json("/objects").await?;
-    Ok(there.into_iter().map(|object| object.sha256).collect())
+    Ok(set_of(&mut there.into_iter().map(|object| object.sha256)))
 }
 
 /// Sends these objects of the bundle; how many bytes that were.

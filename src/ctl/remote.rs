@@ -12,7 +12,7 @@ use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::address;
-use crate::bundle::{Bundle, named_objects};
+use crate::bundle::{Bundle, named_objects, set_of};
 use crate::check;
 use crate::cli::Post;
 use crate::client::Client;
@@ -103,10 +103,9 @@ fn envelope(remote: &Remote, revision: &RevisionId, bundle: &Bundle, post: &Post
     };
     // Its own text: numbers stay as they were signed.
     let state: &RawValue = serde_json::from_slice(&bundle.state).map_err(unwritable)?;
-    let mut envelope = BTreeMap::from([
-        (remote.key.as_str(), state.to_owned()),
-        ("rev", to_raw_value(revision).map_err(unwritable)?),
-    ]);
+    let mut envelope = BTreeMap::new();
+    envelope.insert(remote.key.as_str(), state.to_owned());
+    envelope.insert("rev", to_raw_value(revision).map_err(unwritable)?);
     if let Some(message) = &post.message {
         envelope.insert("commit-msg", to_raw_value(message).map_err(unwritable)?);
     }
@@ -117,7 +116,7 @@ fn envelope(remote: &Remote, revision: &RevisionId, bundle: &Bundle, post: &Post
 async fn announce(client: &Client, host: &Host, remote: &Remote, bundle: &Bundle) -> Result<Lacking, Failed> {
     let (sizes, named) = (bundle.sizes(), named_objects(&bundle.state));
     let endpoint = host.path_of(&remote.objects)?;
-    let mut lacking = Lacking { named: named.values().copied().collect(), ..Lacking::default() };
+    let mut lacking = Lacking { named: set_of(&mut named.values().copied()), ..Lacking::default() };
     let mut asked = BTreeSet::new();
     for (key, digest) in &named {
         if !asked.insert(*digest) {

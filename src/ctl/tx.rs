@@ -16,7 +16,7 @@ use std::time::SystemTime;
 use model::ids::{Digest, RevisionId};
 
 use crate::address;
-use crate::bundle::{Bundle, hash, hash_file, named_objects, unreadable};
+use crate::bundle::{Bundle, hash, hash_file, named_objects, set_of, unreadable};
 use crate::cli;
 use crate::client::Client;
 use crate::deliver;
@@ -125,8 +125,9 @@ impl Transactions {
                 let there = deliver::on_device(client).await?;
                 let sizes = bundle.sizes();
                 let lacking = named_objects(&bundle.state).into_values();
-                let lacking =
-                    lacking.filter(|digest| sizes.contains_key(digest) && !there.contains(digest)).collect();
+                let mut lacking =
+                    lacking.filter(|digest| sizes.contains_key(digest) && !there.contains(digest));
+                let lacking = set_of(&mut lacking);
                 deliver::send(client, &bundle, &lacking).await?;
             }
             Objects::Into(folder) => keep_objects(&bundle, folder).await?,
