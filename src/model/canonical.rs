@@ -147,9 +147,9 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             state ^ (state >> 29)
         };
-        let everywhere = (0..100_000).map(|_| f64::from_bits(chance())).collect::<Vec<_>>();
+        let everywhere = (0..4000).map(|_| f64::from_bits(chance())).collect::<Vec<_>>();
         // Where people's numbers are.
-        let usual = (1..50_000_u32)
+        let usual = (1..5000_u32)
             .flat_map(|number| [0.001, 0.1, 7.3, 1e-9, 1e12].map(|factor| f64::from(number) * factor));
         let edges = [
             f64::MAX,
@@ -184,7 +184,7 @@ mod tests {
                 assert_eq!(text.parse::<f64>().unwrap().to_bits(), value.to_bits());
             }
         }
-        assert!(count > 200_000 && ties < 1000, "{count}, of them {ties} ties");
+        assert!(count > 15_000 && ties < 1000, "{count}, of them {ties} ties");
         let mut text = String::new();
         append_number(&mut text, Number::Fraction(1_244_858_547_775_687.25));
         assert_eq!(text, "1.2448585477756872E15");
