@@ -49,9 +49,10 @@ impl Failed {
     pub(crate) fn connect(place: Place, cause: io::Error) -> Failed {
         // Boxed: what every function may answer with is small.
         let place = Box::new(place);
-        match cause.kind() {
-            io::ErrorKind::InvalidData => Failed::Untrusted { place, cause },
-            _ => Failed::Unreachable { place, cause },
+        if cause.kind() == io::ErrorKind::InvalidData {
+            Failed::Untrusted { place, cause }
+        } else {
+            Failed::Unreachable { place, cause }
         }
     }
 
@@ -123,9 +124,10 @@ fn untrusted_hint(cause: &str) -> Option<&'static str> {
 
 fn unreachable_hint(place: &Place, kind: io::ErrorKind) -> &'static str {
     if let Place::Host(_) = place {
-        return match kind {
-            io::ErrorKind::NotFound => "is its name right? An address will do as well",
-            _ => "is the device on, and does its agent's configuration say device.listen?",
+        return if kind == io::ErrorKind::NotFound {
+            "is its name right? An address will do as well"
+        } else {
+            "is the device on, and does its agent's configuration say device.listen?"
         };
     }
     if kind == io::ErrorKind::PermissionDenied {

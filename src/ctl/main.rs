@@ -176,10 +176,12 @@ fn names_a_device(command: &Command) -> bool {
 
 fn is_answered_over_a_network(command: &Command) -> bool {
     #[cfg(feature = "author")]
-    match command {
-        Command::Clone(asked) => return asked.source == "device",
-        Command::Diff(asked) => return asked.device,
-        _ => {}
+    if let Command::Clone(asked) = command {
+        return asked.source == "device";
+    }
+    #[cfg(feature = "author")]
+    if let Command::Diff(asked) = command {
+        return asked.device;
     }
     matches!(
         command,

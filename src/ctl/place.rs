@@ -164,7 +164,6 @@ impl Host {
         Err(last)
     }
 
-    #[cfg_attr(not(feature = "author"), expect(clippy::unused_async, reason = "TLS is left out"))]
     async fn secure(&self, stream: TcpStream) -> io::Result<Box<dyn Connection>> {
         #[cfg(feature = "author")]
         if let Some(tls) = &self.tls {
