@@ -11,6 +11,7 @@ mod args;
 mod clone;
 mod conf;
 mod diff;
+pub(crate) mod dns;
 mod images;
 pub(crate) mod layers;
 mod listing;
@@ -18,7 +19,6 @@ mod members;
 mod packer;
 mod reference;
 mod registry;
-mod resolve;
 mod run_json;
 mod source;
 mod spool;
@@ -26,6 +26,7 @@ pub(crate) mod squashfs;
 mod squashfs_tables;
 mod src_json;
 mod store;
+pub(crate) mod tls;
 mod tree;
 mod users;
 mod web;
@@ -33,7 +34,7 @@ mod working;
 
 use std::path::Path;
 
-use crate::cli::author as cli;
+use crate::cli::{Network, author as cli};
 use crate::client::Client;
 use crate::failed::Failed;
 use crate::output::Output;
@@ -42,8 +43,14 @@ pub(crate) fn init(dir: &Path, output: &Output) -> Result<(), Failed> {
     clone::init(dir, output)
 }
 
-pub(crate) async fn clone(client: &Client, asked: &cli::Clone, output: &Output) -> Result<(), Failed> {
-    clone::clone(client, &asked.source, asked.dir.as_deref(), output).await
+pub(crate) async fn clone(
+    client: &Client,
+    network: &Network,
+    asked: &cli::Clone,
+    output: &Output,
+) -> Result<(), Failed> {
+    let from = clone::From::parse(&asked.source, client, network)?;
+    clone::clone(&from, &asked.source, asked.dir.as_deref(), output).await
 }
 
 pub(crate) fn mark(asked: &cli::Mark, output: &Output) -> Result<(), Failed> {

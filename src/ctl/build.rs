@@ -17,6 +17,9 @@ mod shrink;
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=cli.rs");
     println!("cargo::rerun-if-changed=author/cli.rs");
+    println!("cargo::rerun-if-changed=deliver/cli.rs");
+    println!("cargo::rerun-if-changed=network.rs");
+    println!("cargo::rerun-if-changed=tx/cli.rs");
     println!("cargo::rerun-if-changed=../../cross/shrink.rs");
     println!("cargo::rerun-if-env-changed=GOALCTL_DOCS");
     let out = std::env::var_os("OUT_DIR").map(PathBuf::from).ok_or(io::ErrorKind::NotFound)?;

@@ -1,6 +1,6 @@
 //! `goalctl check`: every mistake in a revision, found without an agent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use model::errors::{ParseError, Place, Warning};
@@ -8,7 +8,7 @@ use model::ids::{Digest, RevisionId};
 use model::revision::{Defaults, Revision};
 use serde_json::{Value, json};
 
-use crate::bundle::{Bundle, named_objects};
+use crate::bundle::{Bundle, named_objects, set_of};
 use crate::cli::Format;
 use crate::failed::Failed;
 use crate::output::{Output, Tone, visible};
@@ -74,8 +74,8 @@ fn judge(bundle: &Bundle) -> Verdict {
     let unread = unread.into_keys();
     verdict.notes.extend(unread.map(|key| format!("{key}: not checked, its object did not come along")));
     let sizes = bundle.sizes();
-    let absent: BTreeSet<Digest> =
-        named_objects(&bundle.state).into_values().filter(|digest| !sizes.contains_key(digest)).collect();
+    let named = named_objects(&bundle.state).into_values();
+    let absent = set_of(&mut named.filter(|digest| !sizes.contains_key(digest)));
     if !absent.is_empty() {
         verdict.notes.push(format!("{} objects did not come along and must be on the device", absent.len()));
     }

@@ -7,11 +7,25 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[cfg(feature = "author")]
 #[path = "author/cli.rs"]
 pub(crate) mod author;
+#[path = "deliver/cli.rs"]
+pub(crate) mod deliver;
+#[path = "network.rs"]
+mod network;
+#[path = "tx/cli.rs"]
+pub(crate) mod tx;
+
+pub(crate) use deliver::{Post, Run};
+pub(crate) use network::Network;
+pub(crate) use tx::Tx;
+
+/// What every command takes stands apart from its own options.
+const EVERYWHERE: &str = "Options of every command";
 
 const EXAMPLES: &str = "\
 Examples:
   goalctl ps -w                             watch every container on its way
   goalctl post ./my-revision --run --follow bring a folder to the device and see how it goes
+  goalctl --host 192.168.1.5 get ./device   over a network: what that device runs, as a folder
   goalctl signal ready                      inside a container: tell the agent that it can do its work
   goalctl check revision.tgz                find every mistake, without a device
 
@@ -19,13 +33,14 @@ Exit codes:
   0  done
   1  refused or failed; the text says what, where and what to do
   2  the command line is wrong
-  3  no agent answers at the socket
+  3  no agent answers at the socket, or at the host
   4  the update was tried and rolled back
   5  the update was refused before it was tried
 
 Socket: --socket, else $GOALPOST_SOCKET, else /pantavisor/pv-ctrl if it is there (inside a container), else
-/run/goalpost/pv-ctrl. --host URL speaks plain HTTP to port 12368 and /cgi-bin/pvr unless URL says otherwise, as pvr
-does; use it over networks that you trust. Colour: --color; with auto, only on a terminal and without $NO_COLOR.
+/run/goalpost/pv-ctrl. --host URL goes to port 12368 and /cgi-bin/pvr unless URL says otherwise, as pvr does: in plain
+HTTP, for networks that you trust, or with https:// where something before the agent ends TLS (a token, a certificate of
+ours). Colour: --color; with auto, only on a terminal and without $NO_COLOR.
 
 Completions (bash, zsh, fish) and man pages are made when goalctl is built: in goalctl-docs/ beside the program, or in
 the folder that GOALCTL_DOCS names then.";
@@ -40,16 +55,12 @@ This goalctl is a device's: init, clone, add, diff, app and image are left out (
 )]
 pub(crate) struct Cli {
     /// The agent's control socket
-    #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     pub(crate) socket: Option<PathBuf>,
-    /// The device endpoint of another device, in place of a socket: for post, get, clone, progress, events
-    #[arg(long, global = true, value_name = "URL", conflicts_with = "socket", value_hint = clap::ValueHint::Url)]
-    pub(crate) host: Option<String>,
-    /// The file with the token that the device asks for
-    #[arg(long, global = true, value_name = "FILE", requires = "host", value_hint = clap::ValueHint::FilePath)]
-    pub(crate) token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) network: Network,
     /// When to colour what is printed; auto: on a terminal, unless NO_COLOR is set
-    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = When::Auto)]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "WHEN", value_enum, default_value_t = When::Auto)]
     pub(crate) color: When,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -80,8 +91,9 @@ Without goalctl: curl --unix-socket /pantavisor/pv-ctrl -d '{\"type\":\"ready\",
 Examples:
   goalctl post ./my-revision                     a folder as pvr keeps it; it gets a name of its own
   goalctl post rev.tgz --name locals/try --run --follow
-  goalctl post state.json -m 'new app'           objects in objects/ beside it, or on the device already
-  goalctl --host 192.168.1.5 post rev.tgz --follow   over the network; it is run at once
+  goalctl post . -m 'new app'                    a working folder: once it is taken, .pvr has it as committed, too
+  goalctl post state.json                        objects in objects/ beside it, or on the device already
+  goalctl --host 192.168.1.5 post rev.tgz --follow   over a network; it is run at once
 
 Exit codes with --follow: 0 the update is done, 4 it was rolled back, 5 it was refused before it was tried.")]
     Post(Post),
@@ -89,7 +101,8 @@ Exit codes with --follow: 0 the update is done, 4 it was rolled back, 5 it was r
     #[command(after_help = "\
 Examples:
   goalctl get ./my-device
-  goalctl --host 192.168.1.5 --token-file token get ./my-device")]
+  goalctl --host 192.168.1.5 --token-file token get ./my-device
+  goalctl --host https://device.lan:443 --ca ca.pem --client-cert me.pem --client-key me.key get ./my-device")]
     Get {
         /// Where it goes; made if it is not there
         #[arg(value_hint = clap::ValueHint::DirPath)]
@@ -126,11 +139,19 @@ Examples:
         format: Format,
     },
     /// Show the groups in start order
+    #[command(after_help = "\
+Examples:
+  goalctl groups
+  goalctl groups --json | jq -r '.[].name'")]
     Groups {
         #[command(flatten)]
         format: Format,
     },
     /// Show the device: what it runs, what it would fall back to, its update, what to know
+    #[command(after_help = "\
+Examples:
+  goalctl status
+  goalctl status --json | jq -r .revision")]
     Status {
         #[command(flatten)]
         format: Format,
@@ -180,27 +201,46 @@ A container with the role mgmt sees all keys as files in /pantavisor/user-meta a
 container NAME those that begin with NAME and a dot, without that.")]
     Meta(Meta),
     /// Show the revisions on the device, with how their updates went
+    #[command(after_help = "\
+Examples:
+  goalctl steps
+  goalctl steps --json | jq -r '.[] | select(.progress.status == \"ERROR\") | .name'")]
     Steps {
         #[command(flatten)]
         format: Format,
     },
     /// Show how the update to a revision went, as its progress document tells it
+    #[command(after_help = "\
+Examples:
+  goalctl progress locals/try                    its end, in per cent, and why
+  goalctl progress current --json                the document itself")]
     Progress {
-        /// Its name: a number, or locals/NAME
+        /// Its name: a number, locals/NAME, or current
         #[arg(value_name = "REV")]
         revision: String,
+        #[command(flatten)]
+        format: Format,
     },
     /// Start a container that was stopped
+    #[command(after_help = "\
+Examples:
+  goalctl start web; goalctl ps -w               answered at once: ps shows it on its way")]
     Start {
         /// Which container
         name: String,
     },
     /// Stop a container, until it is started or the device boots
+    #[command(after_help = "\
+Examples:
+  goalctl stop web                               asked to end, forced to after its grace period; answered at once")]
     Stop {
         /// Which container
         name: String,
     },
     /// Stop a container, then start it
+    #[command(after_help = "\
+Examples:
+  goalctl restart web")]
     Restart {
         /// Which container
         name: String,
@@ -234,13 +274,27 @@ Examples:
         format: Format,
     },
     /// Remove revisions and objects that nothing needs
+    #[command(after_help = "\
+Examples:
+  goalctl gc                                     kept are what runs, the rollback point, the factory revision")]
     Gc,
     /// Stop every container in order, then reboot the device
+    #[command(after_help = "\
+Examples:
+  goalctl reboot --yes                           in a script, where nobody is asked")]
     Reboot(Sure),
     /// Stop every container in order, then switch the device off
+    #[command(after_help = "\
+Examples:
+  goalctl poweroff --yes                         in a script, where nobody is asked")]
     Poweroff(Sure),
     /// Make a working folder: the next revision as files, in the layout that pvr keeps
     #[cfg(feature = "author")]
+    #[command(after_help = "\
+Examples:
+  goalctl init dev; cd dev
+  goalctl app add web --from ./web-image.tar     its first container
+  goalctl post .                                 to the device; `goalctl diff` begins anew")]
     Init {
         /// The folder; made if it is not there
         #[arg(default_value = ".", value_hint = clap::ValueHint::DirPath)]
@@ -257,6 +311,10 @@ Examples:
     Clone(author::Clone),
     /// Tell pvr of new files in a working folder (the next revision has every file, with or without this)
     #[cfg(feature = "author")]
+    #[command(after_help = "\
+Examples:
+  goalctl add                                    all that pvr does not know yet
+  goalctl add web/run.json")]
     Add(author::Mark),
     /// Show what a working folder changes
     #[cfg(feature = "author")]
@@ -396,54 +454,11 @@ pub(crate) struct Format {
     pub(crate) json: bool,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Post {
-    /// A state file, a folder as pvr keeps it, or a package (tar, tar.gz)
-    #[arg(value_name = "FILE|FOLDER|PACKAGE", value_hint = clap::ValueHint::AnyPath)]
-    pub(crate) path: PathBuf,
-    /// The name it gets on the device [default: locals/ and the first 12 digits of its sha256]
-    #[arg(long, value_name = "locals/NAME")]
-    pub(crate) name: Option<String>,
-    /// What it is, kept beside it
-    #[arg(short, long, value_name = "TEXT")]
-    pub(crate) message: Option<String>,
-    /// Run it once it is there
-    #[arg(long)]
-    pub(crate) run: bool,
-    #[command(flatten)]
-    pub(crate) how: HowToRun,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Run {
-    /// Its name: a number, or locals/NAME
-    #[arg(value_name = "REV")]
-    pub(crate) revision: String,
-    /// Say that it is to be committed once it has proved stable, which every run is here (LOCAL_RUN_COMMIT)
-    #[arg(long, conflicts_with = "once")]
-    pub(crate) commit: bool,
-    /// Never commit it: it runs until the next boot or request (TRY_ONCE)
-    #[arg(long)]
-    pub(crate) once: bool,
-    #[command(flatten)]
-    pub(crate) how: HowToRun,
-}
-
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Sure {
     /// Do not ask whether it is meant; without a terminal there is nobody to ask
     #[arg(short, long)]
     pub(crate) yes: bool,
-}
-
-#[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct HowToRun {
-    /// Run it even if it failed before (with post: implies --run)
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Show what happens until the update is over (with post: implies --run)
-    #[arg(long)]
-    pub(crate) follow: bool,
 }
 
 #[derive(Debug, Args)]
@@ -456,7 +471,7 @@ pub(crate) struct Logs {
     /// Only the last N lines
     #[arg(long, value_name = "N")]
     pub(crate) tail: Option<u64>,
-    /// Only what came at or after this stamp
+    /// Only what came at or after this stamp (RFC 3339, as each line begins: 2026-01-31T12:00:00Z; or seconds since 1970)
     #[arg(long, value_name = "STAMP")]
     pub(crate) since: Option<String>,
 }
@@ -473,81 +488,5 @@ pub(crate) enum Payload {
     Crash {
         /// The code
         code: u8,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Tx {
-    /// Start a transaction
-    Begin {
-        /// current (what the device runs), empty, or a state file or a folder with one (json, .pvr/json)
-        #[arg(default_value = "current", value_hint = clap::ValueHint::AnyPath)]
-        base: String,
-        /// Keep objects here and end with deploy; without it they go to the agent, and commit ends it
-        #[arg(value_hint = clap::ValueHint::DirPath)]
-        objects: Option<PathBuf>,
-    },
-    /// Lay a package over it: each part it has anything of becomes the package's
-    Add {
-        /// A package (tar, tar.gz), a state file, or - for either on standard input
-        #[arg(value_hint = clap::ValueHint::FilePath)]
-        file: PathBuf,
-    },
-    /// Remove a part, with all that its signature covers
-    Remove {
-        /// nginx, _config/nginx or _sigs/nginx.json
-        part: String,
-    },
-    /// Print the state as it is so far
-    Show,
-    /// Forget the transaction
-    Abort,
-    /// Give the state to the agent as a revision, and print its name
-    Commit {
-        /// Its name [default: locals/pvtx-TIME-HASH-NUMBER]
-        #[arg(value_name = "locals/NAME")]
-        name: Option<String>,
-    },
-    /// Write the state as a revision's folder, objects linked
-    Deploy {
-        /// Replaced as a whole once the new one is on the disk
-        #[arg(value_hint = clap::ValueHint::DirPath)]
-        folder: PathBuf,
-    },
-    /// Write down steps now, and carry all of them out later
-    Queue {
-        #[command(subcommand)]
-        command: Queue,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Queue {
-    /// Start a queue
-    New {
-        /// Where the steps are kept
-        queue: PathBuf,
-        /// Where objects are kept
-        objects: PathBuf,
-    },
-    /// Write down that a part is to be removed
-    Remove {
-        /// nginx, _config/nginx or _sigs/nginx.json
-        part: String,
-    },
-    /// Write down that a package is to be added, and keep its objects
-    Unpack {
-        /// A package (tar, tar.gz), a state file, or - for either on standard input
-        file: PathBuf,
-    },
-    /// Carry out the steps in their order
-    Process {
-        /// Begin a transaction from this first: current, empty, or a path
-        base: Option<String>,
-        /// Another queue than the one that was started
-        #[arg(requires = "objects")]
-        queue: Option<PathBuf>,
-        /// With its objects
-        objects: Option<PathBuf>,
     },
 }

@@ -121,7 +121,7 @@ impl Client {
     ) -> Result<hyper::Response<Incoming>, Failed> {
         let what = || format!("{method} {path}");
         let connected = self.place.connect().await;
-        let stream = connected.map_err(|cause| Failed::Unreachable { place: self.place.clone(), cause })?;
+        let stream = connected.map_err(|cause| Failed::connect(self.place.clone(), cause))?;
         let broken = |cause: hyper::Error| Failed::Broken { what: what(), cause: told(&cause) };
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // Ends with the exchange; its error is the exchange's error, told below or by the body's reader.

@@ -11,10 +11,11 @@ use serde::Deserialize;
 
 use crate::address;
 use crate::arrivals::Arrivals;
-use crate::bundle::{Bundle, named_objects};
+use crate::bundle::{Bundle, named_objects, set_of};
 use crate::check;
 use crate::cli::{Post, Run};
 use crate::client::Client;
+use crate::committed;
 use crate::control;
 use crate::device;
 use crate::events::{Event, Events, From, Until};
@@ -38,6 +39,7 @@ pub(crate) async fn post(client: &Client, output: &Output, post: &Post) -> Resul
     let revision = name(post, &bundle)?;
     send_objects(client, output, &bundle).await?;
     put_step(client, &revision, &bundle.state).await?;
+    committed::advance(output, &post.path, &bundle).await?;
     if let Some(message) = &post.message {
         let path = format!("/steps/{revision}/commitmsg");
         let answer = client.call(Method::PUT, &path, message.clone().into_bytes()).await?;
@@ -81,8 +83,8 @@ async fn send_objects(client: &Client, output: &Output, bundle: &Bundle) -> Resu
     {
         return Err(nowhere(key, digest));
     }
-    let named: BTreeSet<Digest> = named.into_values().collect();
-    let lacking: BTreeSet<Digest> = named.difference(&there).copied().collect();
+    let named = set_of(&mut named.into_values());
+    let lacking = set_of(&mut named.difference(&there).copied());
     let bytes = send(client, bundle, &lacking).await?;
     told(output, lacking.len(), bytes, named.len())
 }
@@ -99,7 +101,7 @@ pub(crate) fn nowhere(key: &str, digest: &Digest) -> Failed {
 /// What need not be sent: an upload that was cut off goes on from there.
 pub(crate) async fn on_device(client: &Client) -> Result<BTreeSet<Digest>, Failed> {
     let there: Vec<OnDevice> = client.get_json("/objects").await?;
-    Ok(there.into_iter().map(|object| object.sha256).collect())
+    Ok(set_of(&mut there.into_iter().map(|object| object.sha256)))
 }
 
 /// Sends these objects of the bundle; how many bytes that were.
@@ -162,7 +164,7 @@ async fn begin(
     output: &Output,
     op: &str,
     revision: &RevisionId,
-    how: crate::cli::HowToRun,
+    how: crate::cli::deliver::HowToRun,
 ) -> Result<(), Failed> {
     // Before the command: what it causes cannot be missed.
     let events = if how.follow { Some(Events::open(client, None, Until::Forever).await?) } else { None };
@@ -246,7 +248,7 @@ async fn reconnect(
     tokio::time::timeout(AWAY, try_at_each_arrival(client, socket, revision, last)).await.unwrap_or_else(
         |_| {
             Err(Failed::Unreachable {
-                place: client.place().clone(),
+                place: Box::new(client.place().clone()),
                 cause: io::Error::new(
                     io::ErrorKind::TimedOut,
                     "the agent did not come back within two minutes",

@@ -1,6 +1,6 @@
 //! `goalctl export`: a revision of the device or of a folder as one file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use model::ids::Digest;
 use serde::Deserialize;
 
 use crate::address::{self, Step};
-use crate::bundle::{Bundle, named_objects, pieces};
+use crate::bundle::{Bundle, named_objects, pieces, set_of};
 use crate::check;
 use crate::client::Client;
 use crate::failed::Failed;
@@ -110,7 +110,7 @@ async fn pack(
             Ok(())
         }
         Source::Bundle(bundle) => {
-            let wanted: BTreeSet<Digest> = objects.keys().copied().collect();
+            let wanted = set_of(&mut objects.keys().copied());
             let mut take = |digest, size, source: &mut dyn Read| {
                 let mut member = tarball.object(digest, size)?;
                 pieces(source, &mut |piece| {

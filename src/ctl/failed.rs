@@ -13,7 +13,9 @@ pub(crate) enum Failed {
     #[error("{text}")]
     Usage { text: String },
     #[error("cannot reach the agent at {place}: {}", plain(.cause))]
-    Unreachable { place: Place, cause: io::Error },
+    Unreachable { place: Box<Place>, cause: io::Error },
+    #[error("no TLS with {place}: {cause}")]
+    Untrusted { place: Box<Place>, cause: io::Error },
     #[error("the agent ended the exchange ({what}): {cause}")]
     Broken { what: String, cause: String },
     #[error("the agent ended the exchange (send object {digest}): {cause}")]
@@ -43,12 +45,24 @@ pub(crate) enum Failed {
 }
 
 impl Failed {
+    /// No connection: nobody is there, or nobody whom we and who trusts us.
+    pub(crate) fn connect(place: Place, cause: io::Error) -> Failed {
+        // Boxed: what every function may answer with is small.
+        let place = Box::new(place);
+        if cause.kind() == io::ErrorKind::InvalidData {
+            Failed::Untrusted { place, cause }
+        } else {
+            Failed::Unreachable { place, cause }
+        }
+    }
+
     /// As `goalctl --help` lists them.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Failed::ReaderGone => 0,
             Failed::Broken { .. }
             | Failed::Cut { .. }
+            | Failed::Untrusted { .. }
             | Failed::Refused { .. }
             | Failed::Signal { .. }
             | Failed::BadAnswer { .. }
@@ -66,12 +80,9 @@ impl Failed {
     /// What to do about it, where something can be said.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
-            Failed::Unreachable { place: Place::Socket(_), cause } => {
-                Some(unreachable_hint(cause.kind()).to_owned())
-            }
-            Failed::Unreachable { place: Place::Host(_), .. } => Some(
-                "is the device on, and does its agent's configuration say device.listen?".to_owned(),
-            ),
+            Failed::Unreachable { place, cause } => Some(unreachable_hint(place, cause.kind()).to_owned()),
+            Failed::Untrusted { cause, .. } => untrusted_hint(&cause.to_string()).map(str::to_owned),
+            Failed::Broken { cause, .. } if cause.contains(ALERT) => untrusted_hint(cause).map(str::to_owned),
             Failed::Broken { .. } => Some("was the agent stopped meanwhile? Its log says why".to_owned()),
             Failed::Cut { .. } => Some("what arrived whole is kept: the same command again sends only the rest".to_owned()),
             Failed::Refused { status, text, .. } => refused_hint(*status, text),
@@ -93,7 +104,32 @@ impl Failed {
     }
 }
 
-fn unreachable_hint(kind: io::ErrorKind) -> &'static str {
+/// How the other side says that it does not want us.
+const ALERT: &str = "fatal alert";
+
+fn untrusted_hint(cause: &str) -> Option<&'static str> {
+    const HINTS: [(&str, &str); 6] = [
+        ("UnknownIssuer", "name the authority that its certificate comes from with --ca FILE"),
+        ("BadSignature", "another authority of that name signed it: name the right one with --ca FILE"),
+        ("not valid for name", "name the device in --host as its certificate does"),
+        ("expired", "are this machine's date and time right? Else the device needs a new certificate"),
+        (
+            ALERT,
+            "it asks for a certificate from an authority that it knows: --client-cert FILE --client-key FILE",
+        ),
+        ("corrupt message", "does it speak TLS at that port? http:// is plain"),
+    ];
+    HINTS.iter().find_map(|(what, hint)| cause.contains(what).then_some(*hint))
+}
+
+fn unreachable_hint(place: &Place, kind: io::ErrorKind) -> &'static str {
+    if let Place::Host(_) = place {
+        return if kind == io::ErrorKind::NotFound {
+            "is its name right? An address will do as well"
+        } else {
+            "is the device on, and does its agent's configuration say device.listen?"
+        };
+    }
     if kind == io::ErrorKind::PermissionDenied {
         "the socket is root's: use sudo, or the group that the agent's configuration names"
     } else if kind == io::ErrorKind::ConnectionRefused {

@@ -8,6 +8,7 @@ mod bundle;
 mod check;
 mod cli;
 mod client;
+mod committed;
 mod config;
 mod control;
 mod deliver;
@@ -16,6 +17,7 @@ mod events;
 mod export;
 mod failed;
 mod folder;
+mod gzip;
 #[cfg(feature = "author")]
 mod image;
 mod import;
@@ -23,6 +25,7 @@ mod keys;
 mod logs;
 mod meta;
 mod meter;
+mod object;
 mod output;
 mod package;
 mod payload;
@@ -30,6 +33,7 @@ mod place;
 mod plan;
 mod pvtx;
 mod remote;
+mod resolve;
 mod show;
 mod signal;
 mod sse;
@@ -114,7 +118,7 @@ async fn carry_out(cli: Cli, output: &Output) -> Result<u8, Failed> {
         Command::Config { format } => config::print(client, output, format).await,
         Command::Meta(meta) => meta::carry_out(client, output, &meta).await,
         Command::Steps { format } => show::steps(client, output, format).await,
-        Command::Progress { revision } => show::progress(client, output, &revision).await,
+        Command::Progress { revision, format } => show::progress(client, output, &revision, format).await,
         Command::Start { name } => control::ask(client, "start", &name).await,
         Command::Stop { name } => control::ask(client, "stop", &name).await,
         Command::Restart { name } => control::ask(client, "restart", &name).await,
@@ -130,7 +134,7 @@ async fn carry_out(cli: Cli, output: &Output) -> Result<u8, Failed> {
         #[cfg(feature = "author")]
         Command::Init { dir } => author::init(&dir, output),
         #[cfg(feature = "author")]
-        Command::Clone(asked) => author::clone(client, &asked, output).await,
+        Command::Clone(asked) => author::clone(client, &cli.network, &asked, output).await,
         #[cfg(feature = "author")]
         Command::Add(asked) => author::mark(&asked, output),
         #[cfg(feature = "author")]
@@ -145,30 +149,44 @@ async fn carry_out(cli: Cli, output: &Output) -> Result<u8, Failed> {
 
 /// Over a network only what the device endpoint answers can be asked.
 fn place(cli: &Cli) -> Result<Place, Failed> {
-    let Some(host) = &cli.host else {
-        return Ok(Place::Socket(cli.socket.clone().unwrap_or_else(default_socket)));
+    let wrong = |text: &str| Err(Failed::Usage { text: text.to_owned() });
+    let Some(host) = &cli.network.host else {
+        return match cli.network.credential() {
+            Some(option) if !names_a_device(&cli.command) => wrong(&format!("{option} goes with --host")),
+            Some(_) | None => Ok(Place::Socket(cli.socket.clone().unwrap_or_else(default_socket))),
+        };
     };
-    #[cfg(feature = "author")]
-    if matches!(&cli.command, Command::Clone(asked) if asked.source == "device") {
-        return Host::parse(host, cli.token_file.as_deref()).map(Place::Host);
+    if !is_answered_over_a_network(&cli.command) {
+        return wrong(
+            "--host goes with post, get, clone device, diff --device, progress and events; all else is asked at the agent's socket",
+        );
     }
-    let is_answered_there = matches!(
-        cli.command,
-        Command::Post(_)
-            | Command::Get { .. }
-            | Command::Progress { .. }
-            | Command::Events { .. }
-            | Command::Check { .. }
-    );
+    Host::parse(host, &cli.network).map(Place::Host)
+}
+
+/// By an address among its words.
+fn names_a_device(command: &Command) -> bool {
     #[cfg(feature = "author")]
-    let is_answered_there = is_answered_there || matches!(cli.command, Command::Image { .. });
-    if !is_answered_there {
-        return Err(Failed::Usage {
-            text: "--host goes with post, get, clone device, progress and events; all else is asked at the agent's socket"
-                .to_owned(),
-        });
+    if let Command::Clone(asked) = command {
+        return asked.source.contains("://");
     }
-    Host::parse(host, cli.token_file.as_deref()).map(Place::Host)
+    let _ = command;
+    false
+}
+
+fn is_answered_over_a_network(command: &Command) -> bool {
+    #[cfg(feature = "author")]
+    if let Command::Clone(asked) = command {
+        return asked.source == "device";
+    }
+    #[cfg(feature = "author")]
+    if let Command::Diff(asked) = command {
+        return asked.device;
+    }
+    matches!(
+        command,
+        Command::Post(_) | Command::Get { .. } | Command::Progress { .. } | Command::Events { .. }
+    )
 }
 
 fn default_socket() -> PathBuf {

@@ -10,6 +10,7 @@ use tar::{Archive, Entry, EntryType};
 
 use crate::bundle::{LARGEST_SMALL, LARGEST_STATE, Packing, bad, hash, unreadable};
 use crate::failed::Failed;
+use crate::gzip::Decoder;
 
 const MOST_MEMBERS: usize = 100_000;
 /// Of one extended header. An honest one is a few lines.
@@ -111,7 +112,7 @@ fn open(path: &Path, packing: Packing) -> Result<Archive<Box<dyn Read>>, Failed>
     let file = BufReader::new(File::open(path).map_err(|cause| unreadable(path, &cause))?);
     Ok(Archive::new(match packing {
         Packing::Plain => Box::new(file),
-        Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        Packing::Gzip => Box::new(Decoder::new(file)),
     }))
 }
 

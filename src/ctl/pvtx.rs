@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use crate::cli::{Queue, Tx, When};
+use crate::cli::When;
+use crate::cli::tx::{Queue, Tx};
 use crate::client::Client;
 use crate::failed::Failed;
 use crate::output::Output;

@@ -1,8 +1,8 @@
 //! A revision brought to a device, or fetched from one, over a network: what `pvr post` and `pvr clone` do.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use hyper::{Method, StatusCode};
@@ -10,16 +10,17 @@ use model::ids::{Digest, RevisionId};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-use sha2::{Digest as _, Sha256};
 
 use crate::address;
-use crate::bundle::{Bundle, named_objects};
+use crate::bundle::{Bundle, named_objects, set_of};
 use crate::check;
 use crate::cli::Post;
 use crate::client::Client;
+use crate::committed;
 use crate::deliver::{self, Over};
 use crate::events::{Events, Until};
 use crate::failed::Failed;
+use crate::object::Object;
 use crate::output::Output;
 use crate::place::{Host, Place};
 
@@ -84,6 +85,7 @@ pub(crate) async fn post(client: &Client, host: &Host, output: &Output, post: &P
         cause: cause.to_string(),
     })?;
     let named = posted.revlocal.unwrap_or_else(|| posted.rev.to_string());
+    committed::advance(output, &post.path, &bundle).await?;
     output.line(&format!("{named} is accepted, and going to be tried"))?;
     match events {
         Some(events) => {
@@ -101,10 +103,9 @@ fn envelope(remote: &Remote, revision: &RevisionId, bundle: &Bundle, post: &Post
     };
     // Its own text: numbers stay as they were signed.
     let state: &RawValue = serde_json::from_slice(&bundle.state).map_err(unwritable)?;
-    let mut envelope = BTreeMap::from([
-        (remote.key.as_str(), state.to_owned()),
-        ("rev", to_raw_value(revision).map_err(unwritable)?),
-    ]);
+    let mut envelope = BTreeMap::new();
+    envelope.insert(remote.key.as_str(), state.to_owned());
+    envelope.insert("rev", to_raw_value(revision).map_err(unwritable)?);
     if let Some(message) = &post.message {
         envelope.insert("commit-msg", to_raw_value(message).map_err(unwritable)?);
     }
@@ -115,7 +116,7 @@ fn envelope(remote: &Remote, revision: &RevisionId, bundle: &Bundle, post: &Post
 async fn announce(client: &Client, host: &Host, remote: &Remote, bundle: &Bundle) -> Result<Lacking, Failed> {
     let (sizes, named) = (bundle.sizes(), named_objects(&bundle.state));
     let endpoint = host.path_of(&remote.objects)?;
-    let mut lacking = Lacking { named: named.values().copied().collect(), ..Lacking::default() };
+    let mut lacking = Lacking { named: set_of(&mut named.values().copied()), ..Lacking::default() };
     let mut asked = BTreeSet::new();
     for (key, digest) in &named {
         if !asked.insert(*digest) {
@@ -230,24 +231,10 @@ fn plain(key: &str) -> Result<&str, Failed> {
 }
 
 async fn fetch(client: &Client, from: &str, digest: &Digest, path: &Path) -> Result<(), Failed> {
-    let failed = |cause: io::Error| Failed::Source {
-        what: format!("write {}", path.display()),
-        cause: cause.to_string(),
-    };
     let mut stream = client.stream(from).await?;
-    let mut file = File::create(path).map_err(failed)?;
-    let mut hash = Sha256::new();
+    let mut object = Object::begin(path, *digest)?;
     while let Some(piece) = stream.next().await? {
-        hash.update(&piece);
-        file.write_all(&piece).map_err(failed)?;
+        object.take(&piece)?;
     }
-    let found = Digest::from_bytes(hash.finalize().into());
-    if found == *digest {
-        return Ok(());
-    }
-    let _ = fs::remove_file(path);
-    Err(Failed::BadAnswer {
-        what: format!("GET of object {digest}"),
-        cause: format!("its bytes have sha256 {found}"),
-    })
+    object.finish()
 }

@@ -98,9 +98,17 @@ pub(crate) fn update_tone(status: &str) -> Tone {
     }
 }
 
-pub(crate) async fn progress(client: &Client, output: &Output, revision: &str) -> Result<(), Failed> {
-    let step = address::Step::parse(revision)?;
-    let progress: Progress = client.get_json(&format!("/steps/{}/progress", step.as_str())).await?;
+pub(crate) async fn progress(
+    client: &Client,
+    output: &Output,
+    revision: &str,
+    format: Format,
+) -> Result<(), Failed> {
+    let path = format!("/steps/{}/progress", address::Step::parse(revision)?.as_str());
+    if format.json {
+        return output.json(&client.get(&path).await?);
+    }
+    let progress: Progress = client.get_json(&path).await?;
     let status = output.paint(update_tone(&progress.status), &progress.status);
     output.line(&format!("{status} {}%  {}", progress.progress, progress.message))?;
     progress.reasons().iter().try_for_each(|line| output.line(&format!("  {}", crate::output::visible(line))))

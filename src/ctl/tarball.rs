@@ -3,13 +3,12 @@
 use std::io::Write;
 use std::path::Path;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use model::ids::Digest;
 use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
 use crate::failed::Failed;
+use crate::gzip::Encoder;
 use crate::whole::{Whole, unwritable};
 
 const BLOCK: usize = 512;
@@ -22,7 +21,7 @@ pub(crate) struct Tarball {
 
 enum Packed {
     Plain(Whole),
-    Gzip(Box<GzEncoder<Whole>>),
+    Gzip(Encoder<Whole>),
 }
 
 /// One object on its way into a package.
@@ -39,11 +38,7 @@ impl Tarball {
     pub(crate) fn begin(place: &Path) -> Result<Tarball, Failed> {
         let whole = Whole::begin(place)?;
         let gzip = place.extension().is_some_and(|extension| extension == "gz" || extension == "tgz");
-        let packed = if gzip {
-            Packed::Gzip(Box::new(GzEncoder::new(whole, Compression::default())))
-        } else {
-            Packed::Plain(whole)
-        };
+        let packed = if gzip { Packed::Gzip(Encoder::new(whole)) } else { Packed::Plain(whole) };
         Ok(Tarball { packed, name: place.display().to_string() })
     }
 

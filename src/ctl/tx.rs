@@ -16,7 +16,7 @@ use std::time::SystemTime;
 use model::ids::{Digest, RevisionId};
 
 use crate::address;
-use crate::bundle::{Bundle, hash, hash_file, named_objects, unreadable};
+use crate::bundle::{Bundle, hash, hash_file, named_objects, set_of, unreadable};
 use crate::cli;
 use crate::client::Client;
 use crate::deliver;
@@ -45,10 +45,10 @@ pub(crate) async fn run(client: &Client, output: &Output, command: cli::Tx) -> R
         cli::Tx::Commit { name } => output.line(here.commit(client, name.as_deref()).await?.as_str()),
         cli::Tx::Deploy { folder } => here.deploy(&folder),
         cli::Tx::Queue { command } => match command {
-            cli::Queue::New { queue, objects } => here.queue_new(&queue, &objects),
-            cli::Queue::Remove { part } => here.queue_remove(&part),
-            cli::Queue::Unpack { file } => here.queue_unpack(&file).await,
-            cli::Queue::Process { base, queue, objects } => {
+            cli::tx::Queue::New { queue, objects } => here.queue_new(&queue, &objects),
+            cli::tx::Queue::Remove { part } => here.queue_remove(&part),
+            cli::tx::Queue::Unpack { file } => here.queue_unpack(&file).await,
+            cli::tx::Queue::Process { base, queue, objects } => {
                 let other = queue.as_deref().zip(objects.as_deref());
                 here.queue_process(client, base.as_deref(), other).await
             }
@@ -125,8 +125,9 @@ impl Transactions {
                 let there = deliver::on_device(client).await?;
                 let sizes = bundle.sizes();
                 let lacking = named_objects(&bundle.state).into_values();
-                let lacking =
-                    lacking.filter(|digest| sizes.contains_key(digest) && !there.contains(digest)).collect();
+                let mut lacking =
+                    lacking.filter(|digest| sizes.contains_key(digest) && !there.contains(digest));
+                let lacking = set_of(&mut lacking);
                 deliver::send(client, &bundle, &lacking).await?;
             }
             Objects::Into(folder) => keep_objects(&bundle, folder).await?,

@@ -227,7 +227,8 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
             self.reading.path.truncate(start);
             read.push((key, value));
         }
-        read.sort_by(|one, other| one.0.cmp(&other.0));
+        // Which of two twins comes first is all the same: both are refused.
+        read.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         self.refuse_twins(&read);
         read.dedup_by(|later, first| later.0 == first.0);
         Ok(Json::Object(read.into()))

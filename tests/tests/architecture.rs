@@ -49,6 +49,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "http-body-util",
             "hyper",
             "hyper-util",
+            "miniz_oxide",
             "nix",
             "ruzstd",
             "serde",

@@ -85,17 +85,28 @@ Examples:
         names: Vec<String>,
     },
     /// Remove containers, with their configuration and signature
+    #[command(after_help = "\
+Examples:
+  goalctl app rm web")]
     Rm {
         /// Which containers
         #[arg(required = true)]
         names: Vec<String>,
     },
     /// Show the containers of the folder
+    #[command(after_help = "\
+Examples:
+  goalctl app ls
+  goalctl app ls -C ../other --json | jq -r '.[].name'")]
     Ls {
         #[command(flatten)]
         format: Format,
     },
     /// Show a container: where it came from, what it was told
+    #[command(after_help = "\
+Examples:
+  goalctl app info web
+  goalctl app info web --json")]
     Info {
         /// Which container
         name: String,
@@ -147,8 +158,7 @@ pub(crate) struct From {
 
 #[derive(Debug, Args)]
 pub(crate) struct Access {
-    /// The certificates (PEM) that a registry's must come from [default: the system's]
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    #[arg(from_global)]
     pub(crate) ca: Option<PathBuf>,
     /// A file with USER:PASSWORD for the registry
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]

@@ -2,23 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use model::ids::Digest;
-use sha2::{Digest as _, Sha256};
 
 use crate::author::working::{INSIDE, Working};
 use crate::bundle::{Bundle, bad, named_objects, pieces, unreadable};
+use crate::cli::Network;
 use crate::client::Client;
 use crate::failed::Failed;
 use crate::keys::{EMPTY, Keys, Value};
 use crate::meter::Meter;
+use crate::object::Object;
 use crate::output::Output;
 use crate::place::{Host, Place};
 use crate::remote::{self, Remote};
-use crate::whole::{self, Whole, unwritable};
+use crate::whole::{self, unwritable};
 
 pub(crate) fn init(dir: &Path, output: &Output) -> Result<(), Failed> {
     Working::init(dir, EMPTY)?;
@@ -26,7 +27,7 @@ pub(crate) fn init(dir: &Path, output: &Output) -> Result<(), Failed> {
 }
 
 /// Where a revision is cloned from.
-enum From {
+pub(crate) enum From {
     /// An agent's control socket or device endpoint: what its device runs.
     Device(Client),
     /// A package, a state file, a folder.
@@ -34,12 +35,12 @@ enum From {
 }
 
 impl From {
-    fn parse(text: &str, client: &Client) -> Result<From, Failed> {
+    pub(crate) fn parse(text: &str, client: &Client, network: &Network) -> Result<From, Failed> {
         if text == "device" {
             return Ok(From::Device(client.clone()));
         }
         if text.contains("://") {
-            return Ok(From::Device(Client::new(Place::Host(Host::parse(text, None)?))));
+            return Ok(From::Device(Client::new(Place::Host(Host::parse(text, network)?))));
         }
         let path = PathBuf::from(text);
         let found = std::fs::metadata(&path).map_err(|cause| unreadable(&path, &cause))?;
@@ -52,12 +53,11 @@ impl From {
 }
 
 pub(crate) async fn clone(
-    client: &Client,
+    from: &From,
     source: &str,
     dir: Option<&Path>,
     output: &Output,
 ) -> Result<(), Failed> {
-    let from = From::parse(source, client)?;
     let dir = dir.map_or_else(|| named_after(source), Path::to_owned);
     let fresh = std::fs::read_dir(&dir).map_or(true, |mut entries| entries.next().is_none());
     if !fresh {
@@ -65,7 +65,7 @@ pub(crate) async fn clone(
             text: format!("{} is not empty; clone makes a new folder", dir.display()),
         });
     }
-    let cloned = fill(&from, source, &dir).await;
+    let cloned = fill(from, source, &dir).await;
     if cloned.is_err() {
         // It was made here, or was empty: half a revision is worth nothing.
         let _ = std::fs::remove_dir_all(&dir);
@@ -133,7 +133,7 @@ async fn copy(path: &Path, bundle: &Bundle, wanted: &BTreeSet<Digest>, objects: 
     let mut meter = Meter::new(wanted.iter().filter_map(|digest| sizes.get(digest)).sum());
     let copied = bundle
         .each(wanted, async |digest, _, source: &mut dyn Read| {
-            let mut object = Object::begin(objects, digest)?;
+            let mut object = Object::begin(&objects.join(digest.to_string()), digest)?;
             pieces(source, &mut |piece: &[u8]| {
                 meter.advance(piece.len() as u64);
                 object.take(piece)
@@ -166,7 +166,7 @@ async fn fetch(
     let total = there.iter().filter(|one| wanted.contains(&one.sha256)).filter_map(size).sum();
     let mut meter = Meter::new(total);
     for digest in wanted {
-        let mut object = Object::begin(objects, *digest)?;
+        let mut object = Object::begin(&objects.join(digest.to_string()), *digest)?;
         let mut stream = client.stream(&remote::place_of(client, remote, digest).await?).await?;
         while let Some(piece) = stream.next().await? {
             object.take(&piece)?;
@@ -178,35 +178,6 @@ async fn fetch(
     }
     meter.clear();
     Ok(())
-}
-
-/// An object on its way to its place, which it reaches only if its bytes are what its name says.
-struct Object {
-    digest: Digest,
-    place: PathBuf,
-    file: Whole,
-    hash: Sha256,
-}
-
-impl Object {
-    fn begin(objects: &Path, digest: Digest) -> Result<Object, Failed> {
-        let place = objects.join(digest.to_string());
-        Ok(Object { digest, file: Whole::begin(&place)?, place, hash: Sha256::new() })
-    }
-
-    fn take(&mut self, piece: &[u8]) -> Result<(), Failed> {
-        self.hash.update(piece);
-        self.file.write_all(piece).map_err(|cause| unwritable(&self.place, &cause))
-    }
-
-    fn finish(self) -> Result<(), Failed> {
-        let found = Digest::from_bytes(self.hash.finalize().into());
-        if found == self.digest {
-            return self.file.finish();
-        }
-        let cause = format!("its bytes have the sha256 {found}");
-        Err(Failed::Source { what: format!("clone object {}", self.digest), cause })
-    }
 }
 
 /// Tells pvr of files that it has not committed. The next revision has them anyway.

@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::failed::Failed;
 use crate::folder;
 use crate::output::{Output, Tone, visible};
+use crate::remote;
 
 /// Of one document; more are counted.
 const MOST_PATHS: usize = 20;
@@ -39,11 +40,9 @@ pub(crate) async fn print(
 ) -> Result<(), Failed> {
     let working = Working::open(dir)?;
     let before = if device {
-        let state = client.get("/steps/current").await?;
-        serde_json::from_slice(&state).map_err(|cause| Failed::BadAnswer {
-            what: "GET /steps/current".to_owned(),
-            cause: cause.to_string(),
-        })?
+        let (state, _) = remote::running(client).await?;
+        serde_json::from_slice(&state)
+            .map_err(|cause| Failed::BadAnswer { what: "the state".to_owned(), cause: cause.to_string() })?
     } else {
         working.committed()?
     };

@@ -15,7 +15,7 @@ use crate::author::source::{self, Image, Named, Remote, Wish, check_bytes};
 use crate::author::spool::Spool;
 use crate::author::store::digest;
 use crate::author::tree::Section;
-use crate::author::web::{self, Url, Web, is_loopback};
+use crate::author::web::{self, Url, Wanted, Web, is_loopback};
 use crate::bundle::{hash, unreadable};
 use crate::cli::author::Access;
 use crate::failed::Failed;
@@ -26,6 +26,35 @@ const LONGEST_TOKEN: u64 = 256 * 1024;
 const LONGEST_ERROR: u64 = 64 * 1024;
 /// All layers of an image, as they are packed.
 const MOST_BYTES: u64 = 16 * 1024 * 1024 * 1024;
+
+/// One that cuts more often is of no use.
+const MOST_CUTS: usize = 100;
+
+/// A blob on its way.
+struct Taken<'a> {
+    descriptor: &'a Descriptor,
+    into: &'a mut dyn Write,
+    sum: Sha256,
+    count: u64,
+}
+
+impl Taken<'_> {
+    fn take(&mut self, piece: &[u8]) -> Result<(), Failed> {
+        let Descriptor { digest: name, size, .. } = self.descriptor;
+        self.count += piece.len() as u64;
+        if self.count > *size {
+            return Err(wrong(name, &format!("longer than the {size} bytes that its manifest says")));
+        }
+        self.sum.update(piece);
+        self.into.write_all(piece).map_err(|cause| wrong(name, &format!("cannot keep it: {cause}")))
+    }
+}
+
+/// How a connection went.
+enum Rest {
+    Ended,
+    Cut(Failed),
+}
 
 struct Registry<'a> {
     reference: &'a Reference,
@@ -99,7 +128,7 @@ impl<'a> Registry<'a> {
     /// A manifest or an index, with the digest of its bytes.
     async fn manifest(&mut self, version: &str) -> Result<(String, Vec<u8>), Failed> {
         let url = Url::parse(&format!("{}/manifests/{version}", self.base))?;
-        let response = self.get(&url, MANIFEST_TYPES).await?;
+        let response = self.get(&url, Wanted::whole(MANIFEST_TYPES)).await?;
         let bytes = web::whole(&url, response.into_body(), LARGEST_DOCUMENT).await?;
         let (digest, _) = hash(&mut bytes.as_slice()).map_err(|cause| wrong(version, &cause.to_string()))?;
         Ok((format!("sha256:{digest}"), bytes))
@@ -124,7 +153,8 @@ impl<'a> Registry<'a> {
         Ok((bytes, fetched))
     }
 
-    /// Exactly as many bytes as were announced, and exactly those.
+    /// Exactly as many bytes as were announced, and exactly those. A connection that is cut off is followed by another, for
+    /// the rest, as long as each of them brings something.
     async fn blob(
         &mut self,
         descriptor: &Descriptor,
@@ -133,33 +163,61 @@ impl<'a> Registry<'a> {
     ) -> Result<(), Failed> {
         let name = &descriptor.digest;
         let wanted = digest(name, name)?;
-        let url = Url::parse(&format!("{}/blobs/sha256:{wanted}", self.base))?;
-        let mut body = self.get(&url, "*/*").await?.into_body();
-        let (mut sum, mut left) = (Sha256::new(), descriptor.size);
-        while let Some(piece) = web::piece(&url, &mut body).await? {
-            left = left.checked_sub(piece.len() as u64).ok_or_else(|| {
-                wrong(name, &format!("longer than the {} bytes that its manifest says", descriptor.size))
-            })?;
-            sum.update(&piece);
-            into.write_all(&piece).map_err(|cause| wrong(name, &format!("cannot keep it: {cause}")))?;
-            meter.advance(piece.len() as u64);
+        let mut taken = Taken { descriptor, into, sum: Sha256::new(), count: 0 };
+        let mut cuts = 0;
+        loop {
+            let before = taken.count;
+            match self.rest(&wanted, &mut taken, meter).await? {
+                Rest::Ended => break,
+                Rest::Cut(cause) if taken.count == before => return Err(cause),
+                Rest::Cut(cause) if cuts == MOST_CUTS => {
+                    let count = taken.count;
+                    let why = format!("{count} bytes came before it was cut off for the 101st time: {cause}");
+                    return Err(wrong(name, &why));
+                }
+                Rest::Cut(_) => cuts += 1,
+            }
         }
-        let found = Digest::from_bytes(sum.finalize().into());
-        if left > 0 || found != wanted {
-            let got = descriptor.size - left;
-            let why = format!("{got} of {} bytes came, with the sha256 {found}", descriptor.size);
+        let found = Digest::from_bytes(taken.sum.finalize().into());
+        if taken.count < descriptor.size || found != wanted {
+            let why = format!("{} of {} bytes came, with the sha256 {found}", taken.count, descriptor.size);
             return Err(wrong(name, &why));
         }
         Ok(())
     }
 
+    /// What one connection brings of it.
+    async fn rest(
+        &mut self,
+        wanted: &Digest,
+        taken: &mut Taken<'_>,
+        meter: &mut Meter,
+    ) -> Result<Rest, Failed> {
+        let url = Url::parse(&format!("{}/blobs/sha256:{wanted}", self.base))?;
+        let response = self.get(&url, Wanted { accept: "*/*", from: taken.count }).await?;
+        // Who does not know of ranges sends all of it again.
+        let mut again = if response.status() == StatusCode::PARTIAL_CONTENT { 0 } else { taken.count };
+        let mut body = response.into_body();
+        loop {
+            let piece = match web::piece(&url, &mut body).await {
+                Ok(Some(piece)) => piece,
+                Ok(None) => return Ok(Rest::Ended),
+                Err(cause) => return Ok(Rest::Cut(cause)),
+            };
+            let known = usize::try_from(again).unwrap_or(usize::MAX).min(piece.len());
+            again -= known as u64;
+            taken.take(&piece[known..])?;
+            meter.advance((piece.len() - known) as u64);
+        }
+    }
+
     /// GET that must succeed, with the token that the registry asks for, through redirections.
-    async fn get(&mut self, url: &Url, accept: &str) -> Result<Response<Incoming>, Failed> {
-        let mut response = self.follow(url, accept).await?;
+    async fn get(&mut self, url: &Url, wanted: Wanted<'_>) -> Result<Response<Incoming>, Failed> {
+        let mut response = self.follow(url, wanted).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
             self.authorization = self.authorize(&response).await?;
             if self.authorization.is_some() {
-                response = self.follow(url, accept).await?;
+                response = self.follow(url, wanted).await?;
             }
         }
         if response.status().is_success() {
@@ -168,12 +226,12 @@ impl<'a> Registry<'a> {
         Err(self.refused(url, response).await)
     }
 
-    async fn follow(&mut self, url: &Url, accept: &str) -> Result<Response<Incoming>, Failed> {
+    async fn follow(&mut self, url: &Url, wanted: Wanted<'_>) -> Result<Response<Incoming>, Failed> {
         let mut at = url.clone();
         for _ in 0..=MOST_REDIRECTIONS {
             // What a redirection leads to is another's, and has no use for our token.
             let secret = self.authorization.as_deref().filter(|_| at.is_same_peer(url));
-            let response = self.web.get(&at, accept, secret).await?;
+            let response = self.web.get(&at, wanted, secret).await?;
             if !response.status().is_redirection() {
                 return Ok(response);
             }
@@ -207,7 +265,7 @@ impl<'a> Registry<'a> {
         }
         address.push_str(&format!("scope={}", crate::address::escape(parameter("scope").unwrap_or(&scope))));
         let url = Url::parse(&address)?;
-        let answer = self.web.get(&url, "application/json", self.login.as_deref()).await?;
+        let answer = self.web.get(&url, Wanted::whole("application/json"), self.login.as_deref()).await?;
         if !answer.status().is_success() {
             return Err(self.refused(&url, answer).await);
         }

@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty};
@@ -11,27 +10,15 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Request, Response, header};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
-use crate::author::resolve;
-use crate::bundle::unreadable;
+use crate::author::tls::Tls;
 use crate::failed::Failed;
+use crate::place::Connection;
+use crate::resolve;
 
 /// For a connection, and for each piece of an answer: a peer that says nothing for longer is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Where systems keep the certificates that they trust, in one file.
-const BUNDLES: &[&str] = &[
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/cert.pem",
-    "/etc/ssl/ca-bundle.pem",
-];
 
 /// An address on the web. Made only by `parse`: plain HTTP leads to this machine alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,17 +98,29 @@ impl std::fmt::Display for Url {
 
 /// Whether a host, as it stands in an address, is this machine.
 pub(crate) fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let bare = resolve::bare(host);
     resolve::is_local(bare) || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Connection for T {}
+/// What is to come of an address.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// The types of it.
+    pub(crate) accept: &'a str,
+    /// Its first byte: what came before is had already.
+    pub(crate) from: u64,
+}
+
+impl<'a> Wanted<'a> {
+    pub(crate) fn whole(accept: &'a str) -> Wanted<'a> {
+        Wanted { accept, from: 0 }
+    }
+}
 
 /// A client without memory: one connection for each request.
 pub(crate) struct Web {
     ca: Option<PathBuf>,
-    tls: Option<TlsConnector>,
+    tls: Option<Tls>,
 }
 
 impl Web {
@@ -129,11 +128,11 @@ impl Web {
         Web { ca: ca.map(Path::to_owned), tls: None }
     }
 
-    /// GET, with an `Accept` and an `Authorization` where they are given. What the status means is the caller's.
+    /// GET, with an `Authorization` where one is given. What the status means is the caller's.
     pub(crate) async fn get(
         &mut self,
         url: &Url,
-        accept: &str,
+        wanted: Wanted<'_>,
         authorization: Option<&str>,
     ) -> Result<Response<Incoming>, Failed> {
         let io = TokioIo::new(self.connect(url).await?);
@@ -145,7 +144,10 @@ impl Web {
             .uri(&url.path)
             .header(header::HOST, url.authority())
             .header(header::USER_AGENT, concat!("goalctl/", env!("CARGO_PKG_VERSION")))
-            .header(header::ACCEPT, accept);
+            .header(header::ACCEPT, wanted.accept);
+        if wanted.from > 0 {
+            request = request.header(header::RANGE, format!("bytes={}-", wanted.from));
+        }
         if let Some(secret) = authorization {
             request = request.header(header::AUTHORIZATION, secret);
         }
@@ -175,44 +177,17 @@ impl Web {
         if url.scheme == Scheme::Http {
             return Ok(Box::new(stream));
         }
-        let name = ServerName::try_from(url.host.trim_matches(['[', ']']).to_owned())
-            .map_err(|cause| broken(url, &cause))?;
         let tls = self.tls()?.clone();
-        let stream = in_time(url, tls.connect(name, stream)).await?;
+        let stream = in_time(url, tls.secure(&url.host, stream)).await?;
         Ok(Box::new(stream.map_err(|cause| broken(url, &cause))?))
     }
 
-    fn tls(&mut self) -> Result<&TlsConnector, Failed> {
-        let roots = match self.tls {
-            Some(ref tls) => return Ok(tls),
-            None => roots(self.ca.as_deref())?,
-        };
-        let failed = |cause: String| Failed::Source { what: "set up TLS".to_owned(), cause };
-        let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|cause| failed(cause.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(self.tls.insert(TlsConnector::from(Arc::new(config))))
+    fn tls(&mut self) -> Result<&Tls, Failed> {
+        match self.tls {
+            Some(ref tls) => Ok(tls),
+            None => Ok(self.tls.insert(Tls::new(self.ca.as_deref(), None)?)),
+        }
     }
-}
-
-fn roots(ca: Option<&Path>) -> Result<RootCertStore, Failed> {
-    let system = || BUNDLES.iter().map(Path::new).find(|path| path.is_file());
-    let Some(path) = ca.or_else(system) else {
-        let cause = "this system has no bundle of certificates (Debian: ca-certificates); use --ca FILE";
-        return Err(Failed::Source { what: "set up TLS".to_owned(), cause: cause.to_owned() });
-    };
-    let bytes = std::fs::read(path).map_err(|cause| unreadable(path, &cause))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&bytes).flatten() {
-        // A bundle may have some that nobody can read; the others count.
-        let _ = roots.add(certificate);
-    }
-    if roots.is_empty() {
-        return Err(crate::bundle::bad(path, "no certificate (PEM) in it"));
-    }
-    Ok(roots)
 }
 
 async fn in_time<T>(url: &Url, what: impl Future<Output = T>) -> Result<T, Failed> {

@@ -22,8 +22,21 @@ pub(crate) fn profile(text: &str) -> Result<Profile, NotUnderstood> {
         "2" => named(kind, lines)?,
         _ => return Err(version.expected("the version of the profile, 1 or 2")),
     };
-    profile.rules.sort_by_key(|rule| core::cmp::Reverse(rule.comparisons.len()));
+    profile.rules = closest_first(profile.rules);
     Ok(profile)
+}
+
+/// Those with the most comparisons first, else as they were written. The sort that the library has is 5 KiB of a device's
+/// program, for the few lengths that there are.
+fn closest_first(mut rules: Vec<Rule>) -> Vec<Rule> {
+    let mut sorted = Vec::with_capacity(rules.len());
+    while let Some(most) = rules.iter().map(|rule| rule.comparisons.len()).max() {
+        let (first, others): (Vec<_>, Vec<_>) =
+            rules.into_iter().partition(|rule| rule.comparisons.len() == most);
+        sorted.extend(first);
+        rules = others;
+    }
+    sorted
 }
 
 #[derive(Clone, Copy)]

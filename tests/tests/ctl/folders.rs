@@ -156,8 +156,33 @@ fn what_a_device_runs_is_cloned_changed_compared_and_posted() {
     assert_eq!(text(&folder.path().join("again/README.md")), "hello");
     std::fs::write(folder.path().join("device/README.md"), "changed").unwrap();
     assert_eq!(at(&["diff", "device", "--device"]).out, "M README.md\n");
+    at(&["add", "-C", "device"]);
     let posted = at(&["post", "device", "--name", "locals/next", "-m", "changed", "--run", "--follow"]);
     assert_eq!(posted.code, 0, "{posted:?}");
     assert_eq!(at(&["diff", "device", "--device"]).out, "");
+    // As `pvr commit` leaves it: what was posted is what the next changes are told from.
+    let inside = folder.path().join("device/.pvr");
+    assert_eq!(at(&["diff", "device"]).out, "");
+    assert!(!inside.join("new").exists());
+    assert_eq!(text(&inside.join("objects").join(digest(b"changed"))), "changed");
+    // What the device does not take changes nothing; where objects are shared, they are kept there.
+    std::fs::write(folder.path().join("device/README.md"), "again").unwrap();
+    std::fs::write(inside.join("config"), r#"{"ObjectsDir": "../shared"}"#).unwrap();
+    let before = text(&inside.join("json"));
+    let taken = at(&["post", "device", "--name", "locals/next"]);
+    assert_eq!((taken.code, text(&inside.join("json"))), (1, before), "{taken:?}");
+    assert_eq!(at(&["diff", "device"]).out, "M README.md\n");
+    assert_eq!(at(&["post", "device", "--name", "locals/after"]).code, 0);
+    assert_eq!(at(&["diff", "device"]).out, "");
+    assert_eq!(text(&folder.path().join("shared").join(digest(b"again"))), "again");
+    // The device has it all the same if this cannot be kept.
+    std::fs::write(folder.path().join("device/README.md"), "once more").unwrap();
+    std::fs::write(inside.join("config"), r#"{"ObjectsDir": "json/none"}"#).unwrap();
+    std::fs::write(folder.path().join("device/json"), "a file in the way").unwrap();
+    let behind = at(&["post", "device", "--name", "locals/behind"]);
+    assert!(
+        behind.code == 0 && behind.out.contains("stays behind the device: failed to write"),
+        "{behind:?}"
+    );
     assert!(agent.stop().success());
 }

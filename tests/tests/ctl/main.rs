@@ -19,5 +19,6 @@ mod packages;
 mod payload;
 mod registry;
 mod remote;
+mod tls;
 mod transactions;
 mod uploads;

@@ -180,6 +180,78 @@ fn a_registry_with_tls_is_believed_only_with_its_certificate() {
     assert!(plain.contains("find the address of registry.invalid"), "{plain}");
 }
 
+/// Stands before the registry, and cuts each connection after so many bytes of its answer.
+struct Cutter {
+    port: u16,
+    /// Where each request of a part began.
+    ranges: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Cutter {
+    fn before(registry: &Registry, after: u64) -> Cutter {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (to, ranges) = (registry.port, Arc::new(Mutex::new(Vec::new())));
+        let log = ranges.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (client, log) = (stream.unwrap(), log.clone());
+                std::thread::spawn(move || {
+                    cut(client, TcpStream::connect(("127.0.0.1", to)).unwrap(), after, &log)
+                });
+            }
+        });
+        Cutter { port, ranges }
+    }
+}
+
+fn cut(mut client: TcpStream, mut registry: TcpStream, after: u64, ranges: &Mutex<Vec<u64>>) {
+    let mut lines = BufReader::new(client.try_clone().unwrap());
+    let mut line = String::new();
+    while lines.read_line(&mut line).unwrap_or(0) > 2 {
+        let range = line.to_ascii_lowercase().strip_prefix("range: bytes=").map(str::to_owned);
+        if let Some(from) = range {
+            ranges.lock().unwrap().push(from.trim().trim_end_matches('-').parse().unwrap());
+        }
+        registry.write_all(line.as_bytes()).unwrap();
+        line.clear();
+    }
+    registry.write_all(b"\r\n").unwrap();
+    // The client goes when it has all of it.
+    let _ = std::io::copy(&mut registry.take(after), &mut client);
+}
+
+#[test]
+fn a_download_that_is_cut_goes_on_where_it_was() {
+    const PIECE: u64 = 1 << 20;
+    let author = Author::new();
+    let registry = Registry::start(&author.path(""), None);
+    let layout = author.path("layout");
+    let mut noise = vec![0; 3 << 20];
+    std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
+    let layers = vec![Tar::new().file("noise", &noise).bytes()];
+    Image::new(layers, json!({"Cmd": ["/a"]})).layout(&layout, Packing::Gzip);
+    registry.fill(&layout, "web:1");
+    let cutter = Cutter::before(&registry, PIECE);
+    author.add(&format!("docker://127.0.0.1:{}/web:1", cutter.port), &[]);
+    let whole = Author::new();
+    whole.add(&format!("docker://127.0.0.1:{}/web:1", registry.port), &[]);
+    assert!(author.image() == whole.image(), "another image than in one piece");
+    let ranges = cutter.ranges.lock().unwrap().clone();
+    // Each connection brings a head and the next MiB, less the head.
+    assert!(ranges.len() == 3 && ranges.is_sorted(), "{ranges:?}");
+    assert!(
+        ranges.iter().zip(1..).all(|(from, count)| (count * PIECE - 8192..=count * PIECE).contains(from)),
+        "{ranges:?}"
+    );
+
+    // One that cuts again and again is given up, and leaves nothing.
+    let worse = Cutter::before(&registry, 1000);
+    let refused = Author::new().refusal(&format!("docker://127.0.0.1:{}/web:1", worse.port), &[]);
+    assert!(refused.contains(" bytes came before it was cut off for the 101st time: "), "{refused}");
+    assert_eq!(worse.ranges.lock().unwrap().len(), 100);
+}
+
 /// What a small server of ours answers to a path, and to the token that came with it.
 type Answers = dyn Fn(&str, Option<&str>) -> String + Send + Sync;
 

@@ -30,6 +30,8 @@ fn a_post_over_the_network_is_followed_to_its_end() {
     assert_eq!(device.store.commit_message(&id("locals/good")).unwrap(), "better");
     assert!(matches!(device.asked.lock().unwrap().last(), Some(Request::Run { force: false, .. })));
 
+    let diff = goalctl(&["diff", path]);
+    assert_eq!((diff.code, diff.out.as_str()), (0, ""), "a post is a commit: {diff:?}");
     let bad = ask(&device, 0, &["post", path, "--name", "locals/bad", "--follow"]);
     assert_eq!(bad.code, 4, "{bad:?}");
     assert!(bad.out.starts_with("objects: 0 sent (0 bytes), 2 were there\n"), "{bad:?}");
@@ -108,7 +110,7 @@ fn what_cannot_be_asked_over_a_network_is_said() {
     assert_eq!(ps.code, 2);
     assert_eq!(
         ps.err,
-        "goalctl: --host goes with post, get, clone device, progress and events; all else is asked at the agent's socket\n"
+        "goalctl: --host goes with post, get, clone device, diff --device, progress and events; all else is asked at the agent's socket\n"
     );
     let folder = tempfile::tempdir().unwrap();
     write_folder(folder.path());

@@ -1,12 +1,13 @@
-//! Turns a host's name into addresses: the C library's way needs files that a static program does not carry.
+//! Asks name servers for a host's addresses: the C library's way needs files that a static program does not carry.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
+
+use crate::resolve::read;
 
 const PORT: u16 = 53;
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -14,8 +15,6 @@ const ATTEMPTS: usize = 2;
 const MOST_SERVERS: usize = 3;
 const MOST_SUFFIXES: usize = 6;
 const LARGEST_ANSWER: usize = 4096;
-/// Of a file that an administrator wrote.
-const LONGEST_FILE: u64 = 1024 * 1024;
 
 /// What is asked for, by its number in the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,18 +30,8 @@ struct Settings {
     suffixes: Vec<String>,
 }
 
-/// All addresses of a host, in the order in which they are worth a try.
+/// All addresses of a host that is no number and not in this machine's own table.
 pub(crate) async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
-    if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse() {
-        return Ok(vec![address]);
-    }
-    if is_local(host) {
-        return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
-    }
-    let listed = listed(&read("/etc/hosts")?, host);
-    if !listed.is_empty() {
-        return Ok(listed);
-    }
     let settings = Settings::parse(&read("/etc/resolv.conf")?);
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "no name server knows it");
     for name in settings.candidates(host) {
@@ -55,32 +44,6 @@ pub(crate) async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
         }
     }
     Err(failure)
-}
-
-/// Names that never leave the machine.
-pub(crate) fn is_local(host: &str) -> bool {
-    let host = host.trim_end_matches('.');
-    host.eq_ignore_ascii_case("localhost") || host.to_ascii_lowercase().ends_with(".localhost")
-}
-
-fn read(path: &str) -> io::Result<String> {
-    use std::io::Read;
-    let mut text = Vec::new();
-    match std::fs::File::open(Path::new(path)) {
-        Ok(file) => drop(file.take(LONGEST_FILE).read_to_end(&mut text)?),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
-        Err(cause) => return Err(cause),
-    }
-    Ok(String::from_utf8_lossy(&text).into_owned())
-}
-
-fn listed(hosts: &str, host: &str) -> Vec<IpAddr> {
-    let line = |line: &str| {
-        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
-        let address = words.next()?.parse().ok()?;
-        words.any(|name| name.eq_ignore_ascii_case(host)).then_some(address)
-    };
-    hosts.lines().filter_map(line).collect()
 }
 
 impl Settings {
@@ -258,14 +221,12 @@ mod tests {
     }
 
     #[test]
-    fn settings_and_hosts_are_read_as_they_are_written() {
+    fn settings_are_read_as_they_are_written() {
         let settings =
             Settings::parse("# x\nsearch lan corp\nnameserver 192.0.2.1 # ours\nnameserver fe80::1%eth0\n");
         assert_eq!(settings.servers, [IpAddr::from([192, 0, 2, 1])]);
         assert_eq!(settings.candidates("box"), ["box.lan", "box.corp", "box"]);
         assert_eq!(settings.candidates("a.b"), ["a.b", "a.b.lan", "a.b.corp"]);
-        assert_eq!(listed("192.0.2.7 one Two # three\n", "two"), [IpAddr::from([192, 0, 2, 7])]);
-        assert!(listed("192.0.2.7 one Two # three\n", "three").is_empty());
     }
 
     #[test]
