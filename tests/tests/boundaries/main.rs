@@ -115,7 +115,7 @@ impl Outcome {
         if let Err(why) = case.expected.check(place.path(), case.scope) {
             self.failed.lock().unwrap().push(format!("{}:\n    {why}", case.what));
         }
-        if self.checked.fetch_add(1, Ordering::Relaxed) % 101 == 0 {
+        if self.checked.fetch_add(1, Ordering::Relaxed).is_multiple_of(101) {
             self.sample.lock().unwrap().push(case);
         }
     }

@@ -123,10 +123,8 @@ impl Recorded {
         let mut disk = self.before.clone();
         let mut changes = Vec::new();
         for traced in &self.changes {
-            let is_forgotten = match &traced.change {
-                Change::SyncBegins { path, .. } => disk.is_folder(path) == (of == Forgotten::Folders),
-                _ => false,
-            };
+            let is_forgotten = matches!(&traced.change, Change::SyncBegins { path, .. }
+                if disk.is_folder(path) == (of == Forgotten::Folders));
             disk.carry_out(&traced.change);
             if !is_forgotten {
                 changes.push(traced.clone());
