@@ -30,6 +30,8 @@ pub struct History {
 
 #[derive(Debug)]
 struct Ring {
+    /// The id that this agent's first happening got.
+    first: u64,
     /// The id that the next happening gets.
     next: u64,
     bytes: usize,
@@ -56,7 +58,7 @@ impl History {
     pub fn new(started: Time) -> Arc<History> {
         let next = started.as_micros().max(1);
         Arc::new(History {
-            ring: Mutex::new(Ring { next, bytes: 0, happened: VecDeque::new() }),
+            ring: Mutex::new(Ring { first: next, next, bytes: 0, happened: VecDeque::new() }),
             last: watch::Sender::new(next - 1),
         })
     }
@@ -113,8 +115,10 @@ impl Ring {
     fn since(&self, seen: u64) -> Since {
         let (from, mut text) = match seen {
             0 => (self.oldest(), String::new()),
-            _ if seen >= self.next => {
-                (self.oldest(), gap(self.oldest() - 1, 0, "that id is of another boot or agent"))
+            // How many a former agent had that its follower has not seen, nobody knows.
+            _ if seen >= self.next || seen + 1 < self.first => {
+                let lost = self.oldest() - self.first;
+                (self.oldest(), gap(self.oldest() - 1, lost, "that id is of another boot or agent"))
             }
             _ if seen + 1 < self.oldest() => {
                 let lost = self.oldest() - seen - 1;
@@ -208,11 +212,15 @@ mod tests {
     }
 
     #[test]
-    fn an_id_of_another_boot_is_told_from_ours() {
-        let history = History::new(Time::from_micros(5));
+    fn an_id_of_another_boot_or_agent_is_told_from_ours() {
+        let history = History::new(Time::from_micros(5_000_000));
         history.record(Time::ZERO, &[note("x")]);
-        assert!(text(history.since(900)).starts_with("id: 4\nevent: gap\n"));
-        assert!(text(history.since(2)).contains("\"lost\":2"));
+        for seen in [9_000_000, 2] {
+            let told = text(history.since(seen));
+            assert!(told.starts_with("id: 4999999\nevent: gap\n"), "{told}");
+            assert!(told.contains("\"lost\":0,"), "{told}");
+            assert!(told.contains("\n\nid: 5000000\n"), "{told}");
+        }
     }
 
     #[test]

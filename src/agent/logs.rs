@@ -139,13 +139,24 @@ impl Logs {
 
     /// Gives bytes to the writer, which is not waited for; returns how many it could not take.
     fn pass(&self, source: &Arc<Source>, folder: &Arc<str>, shape: Shape, bytes: Vec<u8>) -> usize {
+        self.offer(source, folder, shape, bytes).map_or_else(|back| back.len(), |()| 0)
+    }
+
+    /// The same; returns what it could not take.
+    fn offer(
+        &self,
+        source: &Arc<Source>,
+        folder: &Arc<str>,
+        shape: Shape,
+        bytes: Vec<u8>,
+    ) -> Result<(), Vec<u8>> {
         if bytes.is_empty() {
-            return 0;
+            return Ok(());
         }
         let message = Message::Write { source: Arc::clone(source), folder: Arc::clone(folder), shape, bytes };
         match self.to_writer.try_send(message) {
-            Err(TrySendError::Full(Message::Write { bytes, .. })) => bytes.len(),
-            Ok(()) | Err(_) => 0,
+            Err(TrySendError::Full(Message::Write { bytes, .. })) => Err(bytes),
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 

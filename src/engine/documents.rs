@@ -97,6 +97,11 @@ impl Documents {
         }
     }
 
+    /// Those that are not on disk yet.
+    pub(crate) fn unwritten(&self) -> impl Iterator<Item = (RevisionId, Progress)> {
+        self.papers.iter().map(|(revision, paper)| (revision.clone(), paper.progress.clone()))
+    }
+
     /// Whether a document of this revision is not on disk yet.
     pub(crate) fn concern(&self, revision: &RevisionId) -> bool {
         self.papers.contains_key(revision)

@@ -98,8 +98,8 @@ pub enum Report {
     Installed {
         /// Which revision.
         revision: RevisionId,
-        /// Whether its trail is on disk, whole.
-        outcome: Result<(), Failure>,
+        /// Whether its trail is on disk, whole, and what it is beside what its name stood for.
+        outcome: Result<Content, Failure>,
     },
     /// Of `Action::SetBoot`.
     BootSet {
@@ -214,4 +214,13 @@ impl Default for Settings {
             reboot_updates: Ok(()),
         }
     }
+}
+
+/// What was stored under a name, beside what lay there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Content {
+    /// Something else: what is known of the name is not known of it.
+    Other,
+    /// The same; or nothing lay there to compare it with.
+    MayBeTheSame,
 }

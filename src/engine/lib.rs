@@ -44,7 +44,7 @@ use model::report::Happening;
 use model::revision::Revision;
 
 pub use action::{Action, StopHow};
-pub use event::{Event, Former, FormerReady, Observed, Report, Settings};
+pub use event::{Content, Event, Former, FormerReady, Observed, Report, Settings};
 pub use plan::diff;
 pub use time::Time;
 

@@ -26,6 +26,7 @@ use model::report::{Exit, Failure, FailureKind, Happening};
 use model::request::{AfterShutdown, Control, Refusal, Reply, Request, Signal};
 use model::revision::{Defaults, Revision};
 
+use crate::Content;
 use crate::{Action, Engine, Event, Former, FormerReady, Observed, Report, Settings, StopHow, Time};
 
 /// A device whose effects succeed at once unless it was told otherwise, with everything it did.
@@ -40,6 +41,8 @@ pub(crate) struct Device {
     /// Effects that fail.
     pub(crate) failing: BTreeMap<&'static str, FailureKind>,
     pub(crate) full: bool,
+    /// What is posted, beside what its name stood for.
+    pub(crate) content: Content,
     /// Containers that ignore their halt signal.
     pub(crate) stubborn: BTreeSet<&'static str>,
     pub(crate) living: BTreeMap<ContainerName, Generation>,
@@ -100,6 +103,7 @@ impl Device {
             silent: BTreeSet::new(),
             failing: BTreeMap::new(),
             full: false,
+            content: Content::MayBeTheSame,
             stubborn: BTreeSet::new(),
             living: BTreeMap::new(),
             former: BTreeMap::new(),
@@ -223,7 +227,9 @@ impl Device {
                 let outcome = failure.map_or(found.ok_or_else(missing), Err);
                 Event::Report(Report::Verified { revision, outcome })
             }
-            Action::Install { revision, .. } => Event::Report(Report::Installed { revision, outcome }),
+            Action::Install { revision, .. } => {
+                Event::Report(Report::Installed { revision, outcome: outcome.map(|()| self.content) })
+            }
             Action::SetBoot { vars, asked } => {
                 if outcome.is_ok() {
                     self.boot = Some(vars);

@@ -27,6 +27,7 @@ impl Engine {
                 .current
                 .as_ref()
                 .map(|_| lowest(groups.iter().map(|(group, met)| (group.status, *met)))),
+            documents: self.documents.unwritten().collect(),
             update: self.update.clone(),
             groups: groups.into_iter().map(|(group, _)| group).collect(),
             containers: self.slots.values().filter_map(|slot| self.container_report(slot)).collect(),

@@ -11,7 +11,7 @@ use model::request::{Refusal, Reply};
 use crate::Engine;
 use crate::action::Action;
 use crate::course::Course;
-use crate::event::Settings;
+use crate::event::{Content, Settings};
 use crate::thought::Thought;
 use crate::time::Time;
 use crate::update::LONG_EFFECT;
@@ -136,14 +136,19 @@ impl Engine {
     pub(crate) fn installed(
         &mut self,
         revision: &RevisionId,
-        outcome: Result<(), Failure>,
+        outcome: Result<Content, Failure>,
         thought: &mut Thought,
     ) {
         let Some(Install { request, .. }) = self.store.installs.remove(revision) else {
             return thought.note(alloc::format!("a late report of step {revision} was dropped"));
         };
         match outcome {
-            Ok(()) => {
+            Ok(content) => {
+                if content == Content::Other && self.disk.durable().failures.contains_key(revision) {
+                    self.disk.change().failures.remove(revision);
+                    thought
+                        .note(alloc::format!("{revision} is something else now: its failure is forgotten"));
+                }
                 let message = alloc::string::String::from("Update not yet installed");
                 let logs = alloc::string::String::new();
                 let progress = Progress { status: UpdateStatus::New, message, retries: 0, logs };

@@ -62,6 +62,8 @@ pub struct DeviceReport {
     pub phase: Phase,
     /// The status of the whole revision.
     pub status: Option<Status>,
+    /// Progress documents that were decided and are not on disk yet.
+    pub documents: Vec<(RevisionId, Progress)>,
     /// The update under way, or the last one of this boot.
     pub update: Option<(RevisionId, Progress)>,
     /// In start order.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use engine::{Action, Engine, Event, Former, FormerReady, Observed, Report, StopHow, Time};
+use engine::{Action, Content, Engine, Event, Former, FormerReady, Observed, Report, StopHow, Time};
 use model::boot::BootedAs;
 use model::durable::Durable;
 use model::ids::{ContainerName, Generation, RequestId, RevisionId};
@@ -373,7 +373,10 @@ impl Device {
                 let outcome = outcome.and_then(|()| self.read(scenario, &revision));
                 Report::Verified { revision, outcome }
             }
-            Action::Install { revision, .. } => Report::Installed { revision, outcome },
+            // What a name stands for never changes here.
+            Action::Install { revision, .. } => {
+                Report::Installed { revision, outcome: outcome.map(|()| Content::MayBeTheSame) }
+            }
             Action::SetBoot { asked, .. } => Report::BootSet { asked, outcome },
             Action::WriteProgress { revision, asked, .. } => {
                 Report::ProgressWritten { revision, asked, outcome }

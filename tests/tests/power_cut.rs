@@ -3,14 +3,9 @@
 //! The store runs on a real folder and its seam tells every change. From that record the disk is rebuilt as it may be found
 //! after a cut at each point, and a real store is opened on it.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    clippy::panic,
-    reason = "tests say what went wrong by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests say what went wrong by panicking")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -23,174 +18,8 @@ use model::progress::{Progress, UpdateStatus};
 use model::report::{Failure, FailureKind};
 use model::revision::Defaults;
 use rustix::io::Errno;
-
-/// A file or folder of the rebuilt disk: as it is, and as far as it was synced.
-#[derive(Debug, Clone)]
-enum Node {
-    File { now: Vec<u8>, synced: Vec<u8> },
-    Folder { now: BTreeMap<String, usize>, synced: BTreeMap<String, usize> },
-    Symlink(String),
-}
-
-/// The rebuilt disk. Node 0 is the root.
-#[derive(Debug, Clone)]
-struct Disk(Vec<Node>);
-
-/// What becomes of what was not synced, for one node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unsynced {
-    Kept,
-    Lost,
-    Torn,
-}
-
-impl Disk {
-    fn empty() -> Disk {
-        Disk(vec![Node::Folder { now: BTreeMap::new(), synced: BTreeMap::new() }])
-    }
-
-    fn find(&self, path: &str) -> usize {
-        path.split('/').filter(|name| !name.is_empty()).fold(0, |at, name| match &self.0[at] {
-            Node::Folder { now, .. } => now[name],
-            Node::File { .. } | Node::Symlink(_) => panic!("{path} leads through a file"),
-        })
-    }
-
-    fn entries(&mut self, path: &str) -> (&mut BTreeMap<String, usize>, String) {
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let at = self.find(folder);
-        let Node::Folder { now, .. } = &mut self.0[at] else { panic!("{folder} is no folder") };
-        (now, name.into())
-    }
-
-    fn put(&mut self, path: &str, node: usize) {
-        let (entries, name) = self.entries(path);
-        entries.insert(name, node);
-    }
-
-    fn take(&mut self, path: &str) -> usize {
-        let (entries, name) = self.entries(path);
-        entries.remove(&name).unwrap()
-    }
-
-    fn add(&mut self, path: &str, node: Node) {
-        self.0.push(node);
-        self.put(path, self.0.len() - 1);
-    }
-
-    fn carry_out(&mut self, change: Change<'_>) {
-        match change {
-            Change::MakeFolder { path } => {
-                self.add(path, Node::Folder { now: BTreeMap::new(), synced: BTreeMap::new() });
-            }
-            Change::Create { path } => self.add(path, Node::File { now: Vec::new(), synced: Vec::new() }),
-            Change::Symlink { path, target } => self.add(path, Node::Symlink(target.into())),
-            Change::Write { path, at, bytes } => {
-                let node = self.find(path);
-                let Node::File { now, .. } = &mut self.0[node] else { panic!("{path} is no file") };
-                let at = usize::try_from(at).unwrap();
-                now.resize(now.len().max(at + bytes.len()), 0);
-                now[at..at + bytes.len()].copy_from_slice(bytes);
-            }
-            Change::SyncFile { path } | Change::SyncFolder { path } => {
-                let node = self.find(path);
-                match &mut self.0[node] {
-                    Node::File { now, synced } => synced.clone_from(now),
-                    Node::Folder { now, synced } => synced.clone_from(now),
-                    Node::Symlink(_) => {}
-                }
-            }
-            Change::Touch { .. } => {}
-            Change::Resize { path, length } => {
-                if !self.has(path) {
-                    self.add(path, Node::File { now: Vec::new(), synced: Vec::new() });
-                }
-                let node = self.find(path);
-                let Node::File { now, .. } = &mut self.0[node] else { panic!("{path} is no file") };
-                now.resize(usize::try_from(length).unwrap(), 0);
-            }
-            Change::Rename { from, to } => {
-                let node = self.take(from);
-                self.put(to, node);
-            }
-            Change::Exchange { one, other } => {
-                let (first, second) = (self.find(one), self.find(other));
-                self.put(one, second);
-                self.put(other, first);
-            }
-            Change::Link { from, to } => {
-                let node = self.find(from);
-                self.put(to, node);
-            }
-            Change::Remove { path } | Change::RemoveFolder { path } => {
-                self.take(path);
-            }
-        }
-    }
-
-    /// Writes the disk to `place` as it may be found; `fate` says of each node what becomes of what was not synced.
-    fn found(&self, node: usize, place: &Path, fate: &dyn Fn(usize) -> Unsynced) {
-        match &self.0[node] {
-            Node::Symlink(target) => std::os::unix::fs::symlink(target, place).unwrap(),
-            Node::File { now, synced } => {
-                let bytes = match fate(node) {
-                    Unsynced::Kept => now.clone(),
-                    Unsynced::Lost => synced.clone(),
-                    Unsynced::Torn => {
-                        let half = now.len() / 2;
-                        now[..half].iter().chain(synced.get(half..).unwrap_or_default()).copied().collect()
-                    }
-                };
-                std::fs::write(place, bytes).unwrap();
-            }
-            Node::Folder { now, synced } => {
-                if node != 0 {
-                    std::fs::create_dir(place).unwrap();
-                }
-                let entries = if fate(node) == Unsynced::Kept { now } else { synced };
-                for (name, inner) in entries {
-                    self.found(*inner, &place.join(name), fate);
-                }
-            }
-        }
-    }
-
-    /// What may be found after a cut now: all kept, all lost, only names, only bytes, torn, and mixtures.
-    fn after_a_cut(&self, mut check: impl FnMut(&Path, &str)) {
-        let is_folder = |node: usize| matches!(self.0[node], Node::Folder { .. });
-        let mixture = |seed: usize| {
-            move |node: usize| {
-                let random = (node + 1).wrapping_mul(0x9E37_79B9).wrapping_mul(seed * 2 + 1) >> 7;
-                [Unsynced::Kept, Unsynced::Lost, Unsynced::Torn][random % 3]
-            }
-        };
-        type Fate<'a> = Box<dyn Fn(usize) -> Unsynced + 'a>;
-        let fates: [(&str, Fate<'_>); 8] = [
-            ("all kept", Box::new(|_| Unsynced::Kept)),
-            ("all lost", Box::new(|_| Unsynced::Lost)),
-            (
-                "bytes lost",
-                Box::new(move |node| if is_folder(node) { Unsynced::Kept } else { Unsynced::Lost }),
-            ),
-            (
-                "bytes torn",
-                Box::new(move |node| if is_folder(node) { Unsynced::Kept } else { Unsynced::Torn }),
-            ),
-            (
-                "names lost",
-                Box::new(move |node| if is_folder(node) { Unsynced::Lost } else { Unsynced::Kept }),
-            ),
-            ("mixture 1", Box::new(mixture(1))),
-            ("mixture 2", Box::new(mixture(2))),
-            ("mixture 3", Box::new(mixture(3))),
-        ];
-        for (name, fate) in fates {
-            let place = small_disk();
-            self.found(0, place.path(), &fate);
-            check(place.path(), name);
-        }
-    }
-}
+use tests::cuts::change::{At, Change as Asked};
+use tests::cuts::disk::{Disk, Hashes, lay_down};
 
 /// A folder in memory where there is one: a sync there costs nothing.
 fn small_disk() -> tempfile::TempDir {
@@ -208,7 +37,7 @@ struct Recording {
     before: Vec<Disk>,
     names: Vec<String>,
     disk: Option<Disk>,
-    /// Whether a sync of a file is believed, and not done: what the checks must catch.
+    /// Whether a sync is believed, and not done: what the checks must catch.
     lying: Lying,
     /// Changes that still go well, and what the rest fails with.
     failing: Option<(usize, Errno)>,
@@ -218,7 +47,8 @@ struct Recording {
 enum Lying {
     #[default]
     No,
-    Yes,
+    OfFiles,
+    OfFolders,
 }
 
 impl Witness for Recorder {
@@ -230,43 +60,70 @@ impl Witness for Recorder {
             }
             *left -= 1;
         }
-        let mut disk = recording.disk.take().unwrap_or_else(Disk::empty);
+        let mut disk = recording.disk.take().unwrap_or_default();
         recording.before.push(disk.clone());
         recording.names.push(format!("{change:.60?}"));
-        if !(recording.lying == Lying::Yes && matches!(change, Change::SyncFile { .. })) {
-            disk.carry_out_if_possible(change);
+        let is_a_lie = match recording.lying {
+            Lying::No => false,
+            Lying::OfFiles => matches!(change, Change::SyncFile { .. }),
+            Lying::OfFolders => matches!(change, Change::SyncFolder { .. }),
+        };
+        if !is_a_lie {
+            carry_out_if_possible(&mut disk, change);
         }
         recording.disk = Some(disk);
         Ok(())
     }
 }
 
-impl Disk {
-    fn has(&self, path: &str) -> bool {
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let Node::Folder { now, .. } = &self.0[self.find(folder)] else { return false };
-        now.contains_key(name)
+/// A change that the kernel refuses (the folder exists, the object was linked already) changes nothing here either.
+fn carry_out_if_possible(disk: &mut Disk, change: Change<'_>) {
+    let is_possible = match change {
+        Change::MakeFolder { path } | Change::Create { path } | Change::Symlink { path, .. } => {
+            !disk.has(path)
+        }
+        Change::Link { from, to } => disk.has(from) && !disk.has(to),
+        Change::Rename { from: path, .. } | Change::Remove { path } | Change::RemoveFolder { path } => {
+            disk.has(path)
+        }
+        Change::Write { .. }
+        | Change::SyncFile { .. }
+        | Change::SyncFolder { .. }
+        | Change::Touch { .. }
+        | Change::Resize { .. }
+        | Change::Exchange { .. } => true,
+    };
+    if is_possible {
+        asked_of_the_kernel(change).iter().for_each(|change| disk.carry_out(change));
     }
+}
 
-    /// A change that the kernel refuses (the folder exists, the object was linked already) changes nothing here either.
-    fn carry_out_if_possible(&mut self, change: Change<'_>) {
-        let exists = Disk::has;
-        let possible = match change {
-            Change::MakeFolder { path } | Change::Create { path } | Change::Symlink { path, .. } => {
-                !exists(self, path)
-            }
-            Change::Link { from, to } => exists(self, from) && !exists(self, to),
-            Change::Rename { from, .. } => exists(self, from),
-            Change::Remove { path } | Change::RemoveFolder { path } => exists(self, path),
-            Change::Write { .. }
-            | Change::SyncFile { .. }
-            | Change::SyncFolder { .. }
-            | Change::Touch { .. }
-            | Change::Resize { .. }
-            | Change::Exchange { .. } => true,
-        };
-        if possible {
-            self.carry_out(change);
+fn asked_of_the_kernel(change: Change<'_>) -> Vec<Asked> {
+    let length = |length: u64| usize::try_from(length).unwrap();
+    match change {
+        Change::MakeFolder { path } => vec![Asked::MakeFolder { path: path.into() }],
+        Change::Create { path } => vec![Asked::Create { path: path.into() }],
+        Change::Symlink { path, target } => {
+            vec![Asked::Symlink { path: path.into(), target: target.into() }]
+        }
+        Change::Write { path, at, bytes } => {
+            vec![Asked::Write { path: path.into(), at: At::Byte(length(at)), bytes: bytes.into() }]
+        }
+        Change::SyncFile { path } | Change::SyncFolder { path } => {
+            vec![Asked::SyncBegins { path: path.into(), by: 0 }, Asked::SyncEnds { by: 0 }]
+        }
+        Change::Touch { .. } => Vec::new(),
+        Change::Resize { path, length: new } => {
+            let path = || path.into();
+            vec![Asked::Create { path: path() }, Asked::Truncate { path: path(), length: length(new) }]
+        }
+        Change::Rename { from, to } => vec![Asked::Rename { from: from.into(), to: to.into() }],
+        Change::Exchange { one, other } => {
+            vec![Asked::Exchange { one: one.into(), other: other.into() }]
+        }
+        Change::Link { from, to } => vec![Asked::Link { from: from.into(), to: to.into() }],
+        Change::Remove { path } | Change::RemoveFolder { path } => {
+            vec![Asked::Remove { path: path.into() }]
         }
     }
 }
@@ -295,16 +152,21 @@ impl Life {
         let first = self.recorder.0.lock().unwrap().before.len();
         work(&self.store);
         let recording = self.recorder.0.lock().unwrap();
-        let check = |disk: &Disk, when: &str, check: &dyn Fn(&Store)| {
-            disk.after_a_cut(|place, fate| {
-                let _context = Context(format!("{when}, {fate}"));
-                check(&Store::open(place).unwrap());
+        let (mut hashes, mut seen) = (Hashes::default(), HashSet::new());
+        let mut check = |disk: &Disk, when: &str, is_done: bool, check: &dyn Fn(&Store)| {
+            disk.after_a_cut(|draft, _, fate| {
+                if seen.insert((is_done, draft.fingerprint(&mut hashes))) {
+                    let place = small_disk();
+                    lay_down(&draft.found(), place.path());
+                    let _context = Context(format!("{when}, {fate}"));
+                    check(&Store::open(place.path()).unwrap());
+                }
             });
         };
         for (disk, name) in recording.before[first..].iter().zip(&recording.names[first..]) {
-            check(disk, &format!("cut before {name}"), &cut);
+            check(disk, &format!("cut before {name}"), false, &cut);
         }
-        check(recording.disk.as_ref().unwrap(), "cut after all", &done);
+        check(recording.disk.as_ref().unwrap(), "cut after all", true, &done);
         recording.before.len() - first
     }
 
@@ -401,17 +263,27 @@ fn a_cut_install_leaves_no_revision_or_a_whole_one() {
     }
 }
 
-#[test]
-#[should_panic(expected = "EOF while parsing")]
-fn a_disk_that_lies_about_syncing_is_caught() {
+fn install_on_a_disk_that_lies(lying: Lying) {
     let life = Life::begin();
     let image = bring(&life.store, b"an image").unwrap();
-    life.recorder.0.lock().unwrap().lying = Lying::Yes;
+    life.recorder.0.lock().unwrap().lying = lying;
     life.cut_everywhere(
         |store| store.install(&id("1"), state(image).as_bytes()).unwrap(),
         |_| {},
         |store| drop(store.verify(&id("1")).unwrap()),
     );
+}
+
+#[test]
+#[should_panic(expected = "EOF while parsing")]
+fn a_disk_that_lies_about_syncing_files_is_caught() {
+    install_on_a_disk_that_lies(Lying::OfFiles);
+}
+
+#[test]
+#[should_panic(expected = "kind: Missing")]
+fn a_disk_that_lies_about_syncing_folders_is_caught() {
+    install_on_a_disk_that_lies(Lying::OfFolders);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hyper::StatusCode;
 use hyper::body::Bytes;
 use model::ids::ContainerName;
-use model::report::FailureKind;
+use model::report::{FailureKind, Phase};
 use tokio::sync::watch;
 
 use super::Backend;
@@ -37,7 +37,18 @@ pub(super) async fn logs(backend: &Backend, name: &Segment, query: Option<&str>)
         return answer::error(StatusCode::NOT_FOUND, "Container not found");
     };
     let report = backend.report();
-    let Some(revision) = &report.revision else { return answer::not_ready() };
+    let Some(revision) = &report.revision else {
+        return match report.phase {
+            Phase::Booting => answer::not_ready(),
+            Phase::Running
+            | Phase::Verifying
+            | Phase::Trying
+            | Phase::Testing
+            | Phase::RollingBack
+            | Phase::OnlyAnswering
+            | Phase::ShuttingDown => answer::error(StatusCode::NOT_FOUND, "Container not found"),
+        };
+    };
     let only = match what(query) {
         Ok(only) => only,
         Err(text) => return answer::bad_request(text),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use engine::{Report, Time};
+use engine::{Content, Report, Time};
 use model::ids::RevisionId;
 use model::progress::Progress;
 use model::report::{Failure, FailureKind};
@@ -21,7 +21,12 @@ pub(super) fn verify(world: &World, revision: RevisionId) -> Report {
 pub(super) fn install(world: &World, revision: RevisionId, state: Option<&[u8]>) -> Report {
     world.revisions.forget(&revision);
     let outcome = match state {
-        Some(state) => world.store.install(&revision, state),
+        Some(state) => {
+            let former = world.store.state_bytes(&revision);
+            let is_other = former.is_ok_and(|former| former != state);
+            let content = if is_other { Content::Other } else { Content::MayBeTheSame };
+            world.store.install(&revision, state).map(|()| content)
+        }
         None => Err(Failure::new(
             FailureKind::Missing,
             format!("install {revision}: nothing was posted under that name"),

@@ -21,6 +21,9 @@ pub(super) const REST: Duration = Duration::from_millis(5);
 /// While something was dropped and not told, how long to wait for more before telling.
 pub(super) const TELL: Duration = Duration::from_secs(1);
 
+/// How long the last words of a container wait for the writer.
+const LAST: Duration = Duration::from_secs(10);
+
 pub(super) struct Capture {
     logs: Arc<Logs>,
     source: Arc<Source>,
@@ -72,7 +75,7 @@ impl Capture {
         }
         let mut out = Vec::new();
         self.lines.end(&line_stamp(), &mut out);
-        self.send(out);
+        self.send_last(out).await;
         self.logs.close(&self.source);
     }
 
@@ -97,6 +100,25 @@ impl Capture {
                 // EIO: the last one closed the terminal.
                 Err(_) => return Read::End,
             }
+        }
+    }
+
+    /// The last words, with how much was lost before them, wait for a writer that has fallen behind: nothing after them could say
+    /// that they were lost.
+    async fn send_last(&self, mut bytes: Vec<u8>) {
+        let mut written = self.logs.written.subscribe();
+        let length = bytes.len();
+        let sent = timeout(LAST, async {
+            while let Err(back) = self.logs.offer(&self.source, &self.folder, Shape::Output, bytes) {
+                bytes = back;
+                let _ = written.changed().await;
+            }
+        });
+        if sent.await.is_err() {
+            log::warn!(
+                "output of a container is lost, the writer is too far behind folder={} bytes={length}",
+                self.folder
+            );
         }
     }
 

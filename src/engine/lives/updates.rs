@@ -1,6 +1,7 @@
 //! Updates: verified, tried, tested, committed, rolled back.
 
 use super::*;
+use crate::Content;
 
 const READY: &str = r#""status_goal":"READY""#;
 
@@ -88,6 +89,19 @@ fn a_missed_goal_rolls_back_and_the_others_never_notice() {
         device.last_reply()
     );
     device.ask(Request::Run { revision: rev("locals/x"), force: true });
+    assert_eq!(device.last_reply(), "reply Done");
+}
+
+#[test]
+fn a_failure_is_forgotten_when_its_name_gets_other_content() {
+    let mut device = device(another_two());
+    device.run("locals/x").pass(30.0).ready("two");
+    device.ask(Request::Post { revision: rev("locals/x") }).run("locals/x");
+    assert!(device.last_reply().contains("failed before"), "{}", device.last_reply());
+    device.content = Content::Other;
+    device.ask(Request::Post { revision: rev("locals/x") });
+    assert!(device.disk.failures.is_empty(), "{:?}", device.disk.failures);
+    device.run("locals/x");
     assert_eq!(device.last_reply(), "reply Done");
 }
 

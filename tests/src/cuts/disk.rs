@@ -1,20 +1,19 @@
-//! A disk rebuilt from what was done to it, as it is and as it may be found after a power cut.
-//!
-//! A name and the bytes behind it reach the disk each for itself. What was synced is there; of the rest anything may be: every
-//! name that was not synced alone lost, every beginning of their row (what a journal keeps), every folder for itself; the bytes
-//! of every file that was not synced lost, zeros, or torn between any two sectors. Logs, which are never synced, go together.
+//! A disk rebuilt from what was done to it: as it is, and as far as it was synced.
+
+mod after;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
-use std::hash::{Hash, Hasher};
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use self::after::{Draft, Found, Hashes, Lies, Scope, lay_down};
+
+use self::after::Fate;
 use super::change::{At, Change};
 
-/// What a disk writes whole or not at all.
-const SECTOR: usize = 512;
+/// Where names that begin with a dot are removed at a start, whatever lies beneath them.
+const TEMPORARY: [&str; 5] = ["objects/.", "trails/.", "logs/.", "cache/.", "disks/rev/."];
 /// A file's place in [`Disk::nodes`].
 type Number = usize;
 type Names = BTreeMap<String, Number>;
@@ -51,14 +50,8 @@ struct Renaming {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Of {
     State,
-    Log,
-}
-
-/// How much of what was not synced has one fate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    All,
-    One,
+    /// Nothing that decides at a start reads it: logs, what containers keep, the insides of what is thrown away.
+    Aside,
 }
 
 #[derive(Debug, Clone)]
@@ -76,67 +69,12 @@ enum Syncing {
     Nothing,
 }
 
-/// What becomes of a file's bytes that were not synced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bytes {
-    Kept,
-    Lost,
-    /// As long as they were to be, and nothing in it.
-    Zeros,
-    /// So many sectors from the start are new, the others old; or the other way round.
-    NewUpTo(usize),
-    OldUpTo(usize),
-}
-
-/// Whether a part of a change of names, by its place, is on the disk.
-type Happened<'a> = dyn Fn(usize, &Part) -> bool + 'a;
-
-/// One way in which a disk may be found: which unsynced changes of names there are, what became of each file.
-struct Fate<'a> {
-    names: Box<Happened<'a>>,
-    bytes: Box<dyn Fn(Number) -> Bytes + 'a>,
-}
-
-/// A disk as it was found: path to what lies there.
-pub type Found = BTreeMap<String, Lies>;
-
-/// What lies at a path. Bytes are shared between finds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lies {
-    Folder,
-    File(Arc<Vec<u8>>),
-    Symlink(String),
-}
-
-/// Of a long file its ends count: it is an image, a log, or room kept back.
-const ENDS: usize = 8 * SECTOR;
-
-impl Hash for Lies {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        match self {
-            Lies::Folder => state.write_u8(0),
-            Lies::Symlink(target) => target.hash(state),
-            Lies::File(bytes) => {
-                let (start, end) = bytes.split_at(bytes.len().min(4 * ENDS));
-                (bytes.len(), start, &end[end.len().saturating_sub(ENDS)..]).hash(state);
-            }
-        }
-    }
-}
-
-/// Puts a disk as it was found into an empty folder.
-///
-/// # Panics
-/// If the folder cannot be written.
-pub fn lay_down(found: &Found, place: &Path) {
-    for (path, lies) in found {
-        let path = place.join(path);
-        let done = match lies {
-            Lies::Folder => fs::create_dir(&path),
-            Lies::File(bytes) => fs::write(&path, &**bytes),
-            Lies::Symlink(target) => symlink(target, &path),
-        };
-        done.expect("a temporary folder can be written");
+impl Default for Disk {
+    /// With nothing on it.
+    fn default() -> Disk {
+        let nodes = vec![Node::Folder { now: Names::new(), synced: Names::new() }];
+        let (unsynced, syncing, logs) = (Vec::new(), HashMap::new(), BTreeSet::new());
+        Disk { nodes, unsynced, syncing, renamings: 0, logs }
     }
 }
 
@@ -146,14 +84,7 @@ impl Disk {
     /// # Panics
     /// If it cannot be read.
     pub fn read(root: &Path) -> Disk {
-        let nodes = vec![Node::Folder { now: Names::new(), synced: Names::new() }];
-        let mut disk = Disk {
-            nodes,
-            unsynced: Vec::new(),
-            syncing: HashMap::new(),
-            renamings: 0,
-            logs: BTreeSet::new(),
-        };
+        let mut disk = Disk::default();
         disk.read_folder(0, root, &mut HashMap::new());
         disk
     }
@@ -181,6 +112,16 @@ impl Disk {
             }
         }
         self.nodes[into] = Node::Folder { now: names.clone(), synced: names };
+    }
+
+    /// Whether something lies there now.
+    pub fn has(&self, path: &str) -> bool {
+        self.find(path).is_some()
+    }
+
+    /// Whether a folder lies there now.
+    pub fn is_folder(&self, path: &str) -> bool {
+        self.find(path).is_some_and(|node| matches!(self.nodes[node], Node::Folder { .. }))
     }
 
     fn find(&self, path: &str) -> Option<Number> {
@@ -278,13 +219,10 @@ impl Disk {
         }
     }
 
-    fn rename<'a, const COUNT: usize>(
-        &mut self,
-        changes: [(&'a (impl AsRef<str> + ?Sized + 'a), Option<Number>); COUNT],
-    ) {
+    fn rename<const COUNT: usize>(&mut self, changes: [(&str, Option<Number>); COUNT]) {
         let mut parts = Vec::new();
         for (path, leads_to) in &changes {
-            let (folder, name) = self.holder(path.as_ref());
+            let (folder, name) = self.holder(path);
             parts.push(Part { folder, name: name.to_owned(), leads_to: *leads_to });
         }
         for part in &parts {
@@ -292,8 +230,10 @@ impl Disk {
             apply(now, part);
         }
         self.renamings += 1;
-        let is_log = changes.iter().any(|(path, _)| is_log(path.as_ref()));
-        let of = if is_log { Of::Log } else { Of::State };
+        let is_aside = |(path, leads_to): &(&str, Option<Number>)| {
+            is_log(path) || is_kept_by_a_container(path) || leads_to.is_none() && is_thrown_away(path)
+        };
+        let of = if changes.iter().any(is_aside) { Of::Aside } else { Of::State };
         self.unsynced.push(Renaming { number: self.renamings, parts, of });
     }
 
@@ -310,112 +250,22 @@ impl Disk {
         }
         self.unsynced.retain(|renaming| !renaming.parts.is_empty());
     }
-
-    /// Every disk that may be found after a cut now, with what became of what was not synced.
-    pub fn after_a_cut(&self, mut check: impl FnMut(Found, Scope, String)) {
-        let state: Vec<usize> =
-            (0..self.unsynced.len()).filter(|at| self.unsynced[*at].of == Of::State).collect();
-        let is_log = |at: usize| self.unsynced[at].of == Of::Log;
-        let mut found = |scope, what: String, fate: &Fate<'_>| check(self.found(fate), scope, what);
-        for bytes in [Bytes::Kept, Bytes::Lost, Bytes::Zeros] {
-            found(
-                Scope::All,
-                format!("names kept, bytes {bytes:?}"),
-                &Fate::new(|_, _| true, move |_| bytes),
-            );
-            found(
-                Scope::All,
-                format!("names lost, bytes {bytes:?}"),
-                &Fate::new(|_, _| false, move |_| bytes),
-            );
-        }
-        found(Scope::All, "logs lost".to_owned(), &Fate::new(move |at, _| !is_log(at), |_| Bytes::Kept));
-        for first_lost in state.iter().copied().skip(1) {
-            for bytes in [Bytes::Kept, Bytes::Lost] {
-                let what = format!("names from {first_lost} on lost, bytes {bytes:?}");
-                found(Scope::One, what, &Fate::new(move |at, _| at < first_lost, move |_| bytes));
-            }
-        }
-        for alone in state.iter().copied() {
-            let name =
-                self.unsynced[alone].parts.iter().map(|part| &*part.name).collect::<Vec<_>>().join(" and ");
-            found(Scope::One, format!("{name} lost"), &Fate::new(move |at, _| at != alone, |_| Bytes::Kept));
-        }
-        let folders: BTreeSet<_> =
-            state.iter().flat_map(|at| &self.unsynced[*at].parts).map(|part| part.folder).collect();
-        for alone in folders {
-            let lost = Fate::new(move |_, part| part.folder != alone, |_| Bytes::Kept);
-            found(Scope::One, format!("folder {alone} lost"), &lost);
-            let kept = Fate::new(move |_, part| part.folder == alone, |_| Bytes::Kept);
-            found(Scope::One, format!("only folder {alone} kept"), &kept);
-        }
-        for file in (0..self.nodes.len()).filter(|node| !self.logs.contains(node)) {
-            for bytes in self.ways_to_tear(file) {
-                let one = move |node| if node == file { bytes } else { Bytes::Kept };
-                found(Scope::One, format!("file {file} {bytes:?}"), &Fate::new(|_, _| true, one));
-            }
-        }
-    }
-
-    /// What may become of a file's unsynced bytes, beside that they are kept.
-    fn ways_to_tear(&self, file: Number) -> Vec<Bytes> {
-        let Node::File { now, synced } = &self.nodes[file] else { return Vec::new() };
-        if now == synced {
-            return Vec::new();
-        }
-        let mut ways = vec![Bytes::Lost, Bytes::Zeros];
-        let length = now.len().max(synced.len());
-        let differs = |sector: usize| {
-            let range = sector * SECTOR..(sector + 1) * SECTOR;
-            let part = |bytes: &[u8]| bytes.get(range.start..range.end.min(bytes.len())).map(<[u8]>::to_vec);
-            part(now) != part(synced)
-        };
-        for boundary in (1..length.div_ceil(SECTOR)).filter(|sector| differs(*sector) || differs(sector - 1))
-        {
-            ways.extend([Bytes::NewUpTo(boundary * SECTOR), Bytes::OldUpTo(boundary * SECTOR)]);
-        }
-        ways
-    }
-
-    fn found(&self, fate: &Fate<'_>) -> Found {
-        let mut folders: HashMap<Number, Names> = HashMap::new();
-        for (at, renaming) in self.unsynced.iter().enumerate() {
-            for part in renaming.parts.iter().filter(|part| (fate.names)(at, part)) {
-                let Node::Folder { synced, .. } = &self.nodes[part.folder] else { continue };
-                apply(folders.entry(part.folder).or_insert_with(|| synced.clone()), part);
-            }
-        }
-        let mut found = Found::new();
-        self.found_in(0, "", &folders, fate, &mut found);
-        found
-    }
-
-    fn found_in(
-        &self,
-        folder: Number,
-        path: &str,
-        folders: &HashMap<Number, Names>,
-        fate: &Fate<'_>,
-        found: &mut Found,
-    ) {
-        let Node::Folder { synced, .. } = &self.nodes[folder] else { return };
-        for (name, number) in folders.get(&folder).unwrap_or(synced) {
-            let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
-            let lies = match &self.nodes[*number] {
-                Node::Folder { .. } => Lies::Folder,
-                Node::Symlink(target) => Lies::Symlink(target.clone()),
-                Node::File { now, synced } => Lies::File(bytes_found((fate.bytes)(*number), now, synced)),
-            };
-            found.insert(path.clone(), lies.clone());
-            if lies == Lies::Folder {
-                self.found_in(*number, &path, folders, fate, found);
-            }
-        }
-    }
 }
 
+/// Its bytes are read by nothing that decides at a start: of the reserve whatever a cut leaves is right.
 fn is_log(path: &str) -> bool {
-    path.starts_with("journal") || path.starts_with("logs/")
+    path.starts_with("journal") || path.starts_with("logs/") || path == "reserve"
+}
+
+/// Beneath a container's disk.
+fn is_kept_by_a_container(path: &str) -> bool {
+    let of_a_revision = |path: &str| path.strip_prefix("locals/").unwrap_or(path).contains('/');
+    path.starts_with("disks/perm/") || path.strip_prefix("disks/rev/").is_some_and(of_a_revision)
+}
+
+/// Beneath a name that begins with a dot.
+fn is_thrown_away(path: &str) -> bool {
+    TEMPORARY.iter().any(|holder| path.strip_prefix(*holder).is_some_and(|rest| rest.contains('/')))
 }
 
 fn apply(names: &mut Names, part: &Part) {
@@ -423,28 +273,6 @@ fn apply(names: &mut Names, part: &Part) {
         Some(node) => names.insert(part.name.clone(), node),
         None => names.remove(&part.name),
     };
-}
-
-fn bytes_found(fate: Bytes, now: &Arc<Vec<u8>>, synced: &Arc<Vec<u8>>) -> Arc<Vec<u8>> {
-    let torn = |one: &[u8], other: &[u8], at: usize| {
-        let mut bytes = one[..at.min(one.len())].to_vec();
-        bytes.extend_from_slice(other.get(at..).unwrap_or_default());
-        Arc::new(bytes)
-    };
-    match fate {
-        _ if now == synced => Arc::clone(now),
-        Bytes::Kept => Arc::clone(now),
-        Bytes::Lost => Arc::clone(synced),
-        Bytes::Zeros => Arc::new(vec![0; now.len()]),
-        Bytes::NewUpTo(at) => torn(now, synced, at),
-        Bytes::OldUpTo(at) => torn(synced, now, at),
-    }
-}
-
-impl<'a> Fate<'a> {
-    fn new(names: impl Fn(usize, &Part) -> bool + 'a, bytes: impl Fn(Number) -> Bytes + 'a) -> Fate<'a> {
-        Fate { names: Box::new(names), bytes: Box::new(bytes) }
-    }
 }
 
 #[expect(clippy::panic, reason = "a record that does not fit together has missed a change")]
@@ -459,10 +287,10 @@ impl Disk {
     /// If they differ: a change was missed.
     pub fn is_like(&self, root: &Path) {
         let there = Disk::read(root);
-        let kept = Fate::new(|_, _| true, |_| Bytes::Kept);
+        let kept = Fate::kept();
         let of_the_agent = |path: &String| !path.starts_with("disks/");
-        let mut rebuilt = self.found(&kept);
-        let mut there = there.found(&kept);
+        let mut rebuilt = self.draft(&kept).found();
+        let mut there = there.draft(&kept).found();
         rebuilt.retain(|path, _| of_the_agent(path));
         there.retain(|path, _| of_the_agent(path));
         let paths = rebuilt.keys().chain(there.keys());

@@ -276,6 +276,7 @@ pub(crate) fn report() -> DeviceReport {
         fallback_proven: true,
         phase: Phase::Running,
         status: Some(Status::Started),
+        documents: Vec::new(),
         update: None,
         groups: vec![GroupReport {
             name: "app".parse().unwrap(),

@@ -389,3 +389,30 @@ fn build_info_is_text() {
     assert_eq!(answer.field("content-type"), Some("text/plain; charset=utf-8"));
     assert!(answer.body.starts_with("goalpost "), "{}", answer.body);
 }
+
+#[test]
+fn a_progress_document_is_told_from_when_it_was_decided() {
+    let device = Device::new();
+    device.store.install(&id("locals/one"), STATE.as_bytes()).unwrap();
+    let decided = Progress::new(UpdateStatus::Error, "Status goal not reached");
+    let document = (id("locals/one"), decided.clone());
+    device.report.send_modify(|report| Arc::make_mut(report).documents.push(document));
+    assert_eq!(device.says("GET", "/steps/locals/one/progress", ""), (200, decided.to_json()));
+    let (_, steps) = device.says("GET", "/steps", "");
+    assert!(steps.contains(&decided.to_json()), "{steps}");
+}
+
+#[test]
+fn a_device_that_runs_nothing_has_no_container_with_logs() {
+    let device = Device::new();
+    for (phase, answer) in [
+        (Phase::Booting, (503, error("State not loaded yet"))),
+        (Phase::OnlyAnswering, (404, error("Container not found"))),
+    ] {
+        device.report.send_modify(|report| {
+            let report = Arc::make_mut(report);
+            (report.revision, report.phase, report.containers) = (None, phase, Vec::new());
+        });
+        assert_eq!(device.says("GET", "/logs/web", ""), answer);
+    }
+}

@@ -11,6 +11,7 @@ use backhand::compression::Compressor;
 use backhand::{FilesystemCompressor, FilesystemWriter, NodeHeader};
 use model::ids::RevisionId;
 use serde_json::{Value, json};
+use tests::cuts::change::Change;
 use tests::cuts::disk::{Disk, Scope, lay_down};
 use tests::cuts::trace::{self, Traced};
 use tests::live::{Agent, Device, Events, Programs, State};
@@ -23,6 +24,13 @@ pub(crate) struct Recorded {
     pub(crate) before: Disk,
     pub(crate) changes: Vec<Traced>,
     facts: Vec<Fact>,
+}
+
+/// What an agent that is meant to be caught does not sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Forgotten {
+    Files,
+    Folders,
 }
 
 /// Something that was asked of the agent, and when it said that it is so. Times are since 1970.
@@ -110,6 +118,21 @@ impl Recorded {
         expected
     }
 
+    /// The changes of an agent that forgets to sync its files, or its folders.
+    pub(crate) fn without_syncs(&self, of: Forgotten) -> Vec<Traced> {
+        let mut disk = self.before.clone();
+        let mut changes = Vec::new();
+        for traced in &self.changes {
+            let is_forgotten = matches!(&traced.change, Change::SyncBegins { path, .. }
+                if disk.is_folder(path) == (of == Forgotten::Folders));
+            disk.carry_out(&traced.change);
+            if !is_forgotten {
+                changes.push(traced.clone());
+            }
+        }
+        changes
+    }
+
     pub(crate) fn summary(&self) -> String {
         let mut kinds = std::collections::BTreeMap::<String, usize>::new();
         for traced in &self.changes {
@@ -185,7 +208,8 @@ impl Life {
         }
         let asked = now();
         self.send("POST", "/commands", br#"{"op":"RUN_GC","payload":""}"#);
-        for gone in ["locals/bad", "locals/bad-core"] {
+        // One that was never run stays for a week: it has become older than that.
+        for gone in ["locals/bad", "locals/bad-core", "locals/spare"] {
             assert!(!self.device.root().join("trails").join(gone).exists(), "{gone} is still there");
             self.facts.push(Fact { asked, told: now(), what: What::Gone(id(gone)) });
         }

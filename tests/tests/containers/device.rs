@@ -183,6 +183,17 @@ impl Device {
         assert!(self.agent.take().unwrap().stop().success(), "{}", self.folder.agent_log());
     }
 
+    /// How often the agent was woken so far, all its threads.
+    pub(crate) fn wake_ups(&self) -> u64 {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.agent().pid())).unwrap();
+        let counts = threads.flatten().map(|thread| {
+            let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+            let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            count.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or(0)
+        });
+        counts.sum()
+    }
+
     /// Where the agent says that it answers `pvr`.
     pub(crate) fn endpoint(&self) -> String {
         let log = self.folder.agent_log();
