@@ -120,10 +120,7 @@ impl Description {
         let mut query = Vec::new();
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
             let name = parameter["name"].as_str().unwrap();
-            let shown = match &parameter["example"] {
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
-            };
+            let shown = text_of(&parameter["example"]);
             match parameter["in"].as_str().unwrap() {
                 "path" => filled = filled.replace(&format!("{{{name}}}"), &shown),
                 "query" if parameter["required"] == true => query.push(format!("{name}={shown}")),
@@ -150,12 +147,11 @@ pub(crate) fn requests() -> Vec<String> {
             operation["requestBody"]["content"].as_object().into_iter().flat_map(|kinds| kinds.values())
         {
             bodies.extend(
-                content["examples"].as_object().into_iter().flat_map(|examples| examples.values()).map(
-                    |one| match &one["value"] {
-                        Value::String(text) => text.clone(),
-                        other => other.to_string(),
-                    },
-                ),
+                content["examples"]
+                    .as_object()
+                    .into_iter()
+                    .flat_map(|examples| examples.values())
+                    .map(|one| text_of(&one["value"])),
             );
         }
         let (method, path) = (method.to_uppercase(), description.example(&path, &operation));
@@ -167,4 +163,9 @@ pub(crate) fn requests() -> Vec<String> {
         }));
     }
     made
+}
+
+/// A string as it is, anything else as JSON.
+fn text_of(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
