@@ -11,13 +11,17 @@ import threading
 import time
 from pathlib import Path
 
-BOARDS = {
+MACHINES = {
     "qemu-x86_64": ["qemu-system-x86_64", "-M", "q35", "-cpu", "qemu64", "-m", "512", "-bios", "/usr/share/ovmf/OVMF.fd"],
     "qemu-arm64": ["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-m", "512", "-bios", "/usr/lib/u-boot/qemu_arm64/u-boot.bin"],
+    # Another's system: its kernel is named on the command line.
+    "systemd-x86_64": ["qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-m", "1024"],
 }
+BOARDS = [name for name in MACHINES if name.startswith("qemu-")]
 PROGRAMS = {
     "qemu-x86_64": {"qemu-system-x86_64": "qemu-system-x86", "/usr/share/ovmf/OVMF.fd": "ovmf"},
     "qemu-arm64": {"qemu-system-aarch64": "qemu-system-arm", "/usr/lib/u-boot/qemu_arm64/u-boot.bin": "u-boot-qemu"},
+    "systemd-x86_64": {"qemu-system-x86_64": "qemu-system-x86"},
 }
 
 
@@ -28,7 +32,7 @@ class Failed(Exception):
 class Machine:
     """QEMU with one disk. Every line of its serial port goes to `log`, with the seconds since it was switched on."""
 
-    def __init__(self, board, disk, log, writes=None):
+    def __init__(self, board, disk, log, writes=None, boots_with=()):
         self.scratch = tempfile.TemporaryDirectory(prefix="goalpost-vm-")
         self.socket_path = Path(self.scratch.name) / "console"
         self.log = log
@@ -43,7 +47,7 @@ class Machine:
                 "driver=blklogwrites,file=r0,log=l0,node-name=d,log-sector-size=512,log-super-update-interval=1",
             ]
         command = [
-            *BOARDS[board], "-smp", "2", "-nographic", "-monitor", "none", "-serial", "stdio", "-net", "none", *drive,
+            *MACHINES[board], *boots_with, "-smp", "2", "-nographic", "-monitor", "none", "-serial", "stdio", "-net", "none", *drive,
             "-device", "virtio-blk-pci,drive=d", "-device", "i6300esb", "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=c,path={self.socket_path},server=on,wait=off", "-device", "virtconsole,chardev=c",
         ]

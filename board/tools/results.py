@@ -4,7 +4,7 @@ import re
 
 HEAD = """# What was tested in virtual machines
 
-Written by `board/run BOARD --test` and `board/plug-pull`; each row is from the last run of its board.
+Written by `board/run BOARD --test`, `board/plug-pull` and `board/systemd/check`; each row is from the last run of its board.
 
 | Board | What | What became of it | Time |
 |---|---|---|---|
@@ -25,7 +25,7 @@ class Results:
         """Writes the table: what others have written meanwhile stays."""
         was = {}
         for line in self.path.read_text().splitlines() if self.path.exists() else []:
-            cells = re.match(r"\| (qemu-\S+|rpi4) \| (.*?) \| (.*) \| (.*?) \|$", line)
+            cells = re.match(r"\| (qemu-\S+|systemd-\S+|rpi4) \| (.*?) \| (.*) \| (.*?) \|$", line)
             if cells:
                 was[cells[1], cells[2]] = cells[3], cells[4]
         rows = (f"| {board} | {subject} | {outcome} | {seconds} |\n" for (board, subject), (outcome, seconds) in (was | self.new).items())

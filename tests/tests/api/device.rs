@@ -48,7 +48,11 @@ pub(crate) struct Device {
 
 impl Device {
     pub(crate) fn new() -> Device {
-        let folder = tempfile::tempdir().unwrap();
+        Device::on(tempfile::tempdir().unwrap())
+    }
+
+    /// With its root in this folder.
+    pub(crate) fn on(folder: tempfile::TempDir) -> Device {
         let store = Arc::new(Store::open(folder.path()).unwrap());
         let logs =
             Logs::new(store.clone(), LogLimits { file_bytes: 1 << 20, files: 2, rate: 1 << 20 }).unwrap();
@@ -64,8 +68,8 @@ impl Device {
             socket.set_nonblocking(true).unwrap();
             socket
         });
-        let tcp = [None, Some(TOKEN)].map(|token| {
-            let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = [("127.0.0.1:0", None), ("0.0.0.0:0", Some(TOKEN))].map(|(address, token)| {
+            let socket = TcpListener::bind(address).unwrap();
             socket.set_nonblocking(true).unwrap();
             let endpoint = DeviceEndpoint::new(socket.local_addr().unwrap(), token).unwrap();
             (socket, endpoint)
@@ -321,6 +325,9 @@ async fn answer(
     while let Some(Question { what, step, answer }) = questions.recv().await {
         asked.lock().unwrap().push(what.clone());
         let reply = match what {
+            Request::Post { revision } if revision == id("locals/used") => {
+                Reply::Refused(Refusal::RevisionInUse(revision))
+            }
             Request::Post { revision } => match store.install(&revision, &step.unwrap()) {
                 Ok(()) => Reply::Done,
                 Err(failure) => Reply::Refused(Refusal::Failed(failure)),
@@ -342,6 +349,7 @@ async fn answer(
             Request::Control { container, .. } if container == name("db") => {
                 Reply::Refused(Refusal::NotControllable(container))
             }
+            Request::Control { container, .. } if container == name("obedient") => Reply::Done,
             Request::Control { container, .. } if container != name("web") => {
                 Reply::Refused(Refusal::NoSuchContainer(container))
             }
@@ -363,6 +371,11 @@ async fn answer(
                 Reply::Done
             }
             Request::Signal { .. } => Reply::Refused(Refusal::UnexpectedSignal),
+            Request::Collect
+                if asked.lock().unwrap().iter().any(|one| matches!(one, Request::ShutDown { .. })) =>
+            {
+                Reply::Refused(Refusal::Busy(Phase::ShuttingDown))
+            }
             Request::Collect => {
                 let mut held = held.clone();
                 tokio::spawn(async move {

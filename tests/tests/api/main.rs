@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails right there")]
 
 mod clients;
+mod description;
 mod device;
 mod device_rows;
 mod endpoints;
 mod limits;
 mod meta;
 mod mutations;
+mod openapi;
 mod pvr;
 mod streams;
 mod wire;

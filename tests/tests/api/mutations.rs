@@ -1,11 +1,14 @@
-//! Requests broken at random: each is answered or its connection ended, the server goes on.
+//! Requests of every endpoint, broken at random: each is answered or its connection ended, the server goes on.
 
 use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 
+use crate::description;
 use crate::device::Device;
 
-const SEEDS: [&str; 12] = [
+/// What clients do beyond what the description has an example of.
+const ODD: [&str; 12] = [
     "GET /containers HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     "POST /signal HTTP/1.1\r\nContent-Length: 29\r\n\r\n{\"type\":\"ready\",\"payload\":\"\"}",
     "PUT /steps/locals/x HTTP/1.1\r\nTransfer-Encoding: identity\r\nContent-Length: 2\r\n\r\n{}",
@@ -32,8 +35,8 @@ impl Random {
     }
 }
 
-fn mutated(random: &mut Random) -> Vec<u8> {
-    let mut bytes = SEEDS[random.below(SEEDS.len())].as_bytes().to_vec();
+fn mutated(seed: &str, seeds: &[String], random: &mut Random) -> Vec<u8> {
+    let mut bytes = seed.as_bytes().to_vec();
     for _ in 0..=random.below(4) {
         let at = random.below(bytes.len().max(1));
         match random.below(7) {
@@ -42,7 +45,7 @@ fn mutated(random: &mut Random) -> Vec<u8> {
             2 if !bytes.is_empty() => bytes[at] ^= 1 << random.below(8),
             3 => bytes.truncate(at),
             4 => {
-                let other = SEEDS[random.below(SEEDS.len())].as_bytes();
+                let other = seeds[random.below(seeds.len())].as_bytes();
                 bytes.splice(at..at, other[random.below(other.len())..].iter().copied());
             }
             5 => {
@@ -72,8 +75,24 @@ fn mutated(random: &mut Random) -> Vec<u8> {
     bytes
 }
 
+trait Stream: Read + Write {
+    fn end(&self) -> std::io::Result<()>;
+}
+
+impl Stream for UnixStream {
+    fn end(&self) -> std::io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+impl Stream for TcpStream {
+    fn end(&self) -> std::io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
 /// Up to the server's end; a stream (whose head has no length) only to its beginning.
-fn read_answers(stream: &mut UnixStream, answer: &mut Vec<u8>) -> std::io::Result<()> {
+fn read_answers(stream: &mut dyn Stream, answer: &mut Vec<u8>) -> std::io::Result<()> {
     let mut piece = [0; 4096];
     loop {
         let count = stream.read(&mut piece)?;
@@ -89,30 +108,27 @@ fn read_answers(stream: &mut UnixStream, answer: &mut Vec<u8>) -> std::io::Resul
 }
 
 #[test]
-fn three_thousand_broken_requests_leave_the_server_answering() {
+fn twelve_thousand_broken_requests_leave_the_server_answering() {
     let device = Device::new();
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    for count in 0..3000 {
-        let request = mutated(&mut random);
-        let socket = ["host", "mgmt", "nobody"][count % 3];
-        let mut client = device.connect(socket);
+    let seeds: Vec<String> = ODD.iter().map(|&odd| odd.to_owned()).chain(description::requests()).collect();
+    for count in 0..12_000 {
+        let seed = &seeds[count % seeds.len()];
+        let request = mutated(seed, &seeds, &mut random);
+        let mut stream: Box<dyn Stream> = if description::is_of_the_device_endpoint(seed) {
+            Box::new(TcpStream::connect(device.endpoints[0]).unwrap())
+        } else {
+            Box::new(device.connect(["host", "mgmt", "nobody"][random.below(3)]).stream)
+        };
         // A server that has answered and closed may be gone before all was sent.
-        let sent = client
-            .stream
-            .write_all(&request)
-            .and_then(|()| client.stream.shutdown(std::net::Shutdown::Write));
+        let sent = stream.write_all(&request).and_then(|()| stream.end());
         let mut answer = Vec::new();
-        let read = read_answers(&mut client.stream, &mut answer);
+        let read = read_answers(&mut *stream, &mut answer);
         let shown = || format!("request {count}: {:?}", String::from_utf8_lossy(&request));
         assert!(sent.is_ok() && read.is_ok(), "{} {sent:?} {read:?}", shown());
         let is_asked = request.iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
-        assert_eq!(
-            answer.starts_with(b"HTTP/1."),
-            is_asked,
-            "{}: {:?}",
-            shown(),
-            String::from_utf8_lossy(&answer)
-        );
+        let text = String::from_utf8_lossy(&answer);
+        assert_eq!(answer.starts_with(b"HTTP/1."), is_asked, "{}: {text:?}", shown());
         if count % 100 == 0 {
             assert_eq!(device.says("GET", "/containers", "").0, 200, "{}", shown());
         }
