@@ -6,6 +6,7 @@ use std::{env, fs, io};
 /// Asks the linker for the smallest program it can make for this target; `out` is the build script's `OUT_DIR`.
 pub(crate) fn shrink(out: &Path) -> io::Result<()> {
     let is = |name: &str, value: &str| env::var(name).is_ok_and(|found| found == value);
+    println!("cargo::rustc-check-cfg=cfg(lean)");
     if !is("CARGO_CFG_TARGET_OS", "linux") {
         return Ok(());
     }
@@ -22,6 +23,9 @@ pub(crate) fn shrink(out: &Path) -> io::Result<()> {
         let tables = "*(EXCLUDE_FILE(*crtbegin*.o *crtend*.o) .eh_frame)";
         fs::write(&script, format!("SECTIONS {{ /DISCARD/ : {{ {tables} }} }} INSERT AFTER .text;\n"))?;
         println!("cargo::rustc-link-arg-bins=-Wl,--no-eh-frame-hdr,-T,{}", script.display());
+        // lean.rs; the unwinder's own entry comes along with its neighbours, and is left lying.
+        println!("cargo::rustc-cfg=lean");
+        println!("cargo::rustc-link-arg-bins=-Wl,-z,muldefs");
     }
     Ok(())
 }

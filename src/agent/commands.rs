@@ -7,6 +7,14 @@ use lexopt::ValueExt;
 use lexopt::prelude::{Long, Short, Value};
 
 use crate::config::{self, DEFAULT_PATH};
+#[cfg(feature = "demo")]
+use crate::demo::DemoOptions;
+
+const DEMO_USAGE: &str = if cfg!(feature = "demo") {
+    "       goalpost demo [--keep]      show what it does, on a device in a temporary folder\n"
+} else {
+    ""
+};
 
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +22,7 @@ pub enum Command {
     /// Be the agent.
     Run(RunOptions),
     /// Show what Goalpost does, on a device in a temporary folder.
+    #[cfg(feature = "demo")]
     Demo(DemoOptions),
     /// Put a factory revision into a root that has none.
     Factory(FactoryOptions),
@@ -39,23 +48,6 @@ pub struct FactoryOptions {
     pub folder: PathBuf,
 }
 
-/// Options of `goalpost demo`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DemoOptions {
-    /// What becomes of the device when the show is over.
-    pub afterwards: Afterwards,
-}
-
-/// What becomes of the demo's device when the show is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Afterwards {
-    /// It is stopped and removed.
-    #[default]
-    Remove,
-    /// It runs on until a signal ends it; its folder stays.
-    Keep,
-}
-
 /// Reads the arguments after the program's name. `configured`: whether the default configuration file is there, which is
 /// what starting without a command goes by.
 ///
@@ -70,7 +62,10 @@ pub fn parse(
     while let Some(argument) = parser.next()? {
         match argument {
             Value(name) if name == "run" => return run(&mut parser, options),
-            Value(name) if name == "demo" => return demo(&mut parser),
+            #[cfg(feature = "demo")]
+            Value(name) if name == "demo" => return crate::demo::options::parse(&mut parser),
+            #[cfg(not(feature = "demo"))]
+            Value(name) if name == "demo" => return Err("this program was built without its demo".into()),
             Value(name) if name == "factory" => return factory(&mut parser),
             Value(name) if name == "help" => return Ok(Command::Say(help())),
             Long("help") | Short('h') => return Ok(Command::Say(help())),
@@ -110,18 +105,6 @@ fn factory(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
         (Some(root), Some(folder)) => Ok(Command::Factory(FactoryOptions { root, folder })),
         _ => Err("factory wants --root DIR and a FOLDER; see goalpost factory --help".into()),
     }
-}
-
-fn demo(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
-    let mut options = DemoOptions::default();
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Long("help") | Short('h') => return Ok(Command::Say(DEMO_HELP.to_owned())),
-            Long("keep") => options.afterwards = Afterwards::Keep,
-            Long(_) | Short(_) | Value(_) => return Err(argument.unexpected()),
-        }
-    }
-    Ok(Command::Demo(options))
 }
 
 /// An option of `run` that takes a value.
@@ -182,9 +165,8 @@ fn help() -> String {
 goalpost brings every container of a revision to its status goal, or puts the last good revision back.
 
 Usage: goalpost run [OPTION]...    be the agent (the default where {DEFAULT_PATH} is there)
-       goalpost demo [--keep]      show what it does, on a device in a temporary folder
        goalpost factory            make the root of a device, for an image
-       goalpost --help | --version
+{DEMO_USAGE}       goalpost --help | --version
 
 Each command has its own --help. To talk to a running agent, use goalctl.
 
@@ -231,17 +213,6 @@ that the state names, called by its sha256 (what a package holds, unpacked).
   -h, --help    this text
 ";
 
-const DEMO_HELP: &str = "\
-Usage: goalpost demo [--keep]
-
-Make a device in a temporary folder with three containers in two groups, show each status change as it happens, post a good
-update, then a bad one that is rolled back, and stop. Takes under 20 seconds, needs no root, changes nothing outside its
-folder.
-
-      --keep    leave the device running afterwards, and say what to try next
-  -h, --help    this text
-";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,14 +239,17 @@ mod tests {
     #[test]
     fn what_is_not_known_is_refused_by_name() {
         assert_eq!(parsed("run --rooot /a", false).unwrap_err(), "invalid option '--rooot'");
-        assert_eq!(parsed("demo --root /a", false).unwrap_err(), "invalid option '--root'");
+        if cfg!(feature = "demo") {
+            assert_eq!(parsed("demo --root /a", false).unwrap_err(), "invalid option '--root'");
+        }
         assert_eq!(parsed("run --set x", false).unwrap_err(), "--set wants KEY=VALUE, not \"x\"");
         assert!(parsed("", false).unwrap_err().starts_with("no command was given"));
     }
 
     #[test]
     fn every_command_has_a_help() {
-        for line in ["--help", "help", "run --help", "demo -h", "factory -h", "--version"] {
+        let demo = cfg!(feature = "demo").then_some("demo -h");
+        for line in ["--help", "help", "run --help", "factory -h", "--version"].into_iter().chain(demo) {
             assert!(matches!(parsed(line, false), Ok(Command::Say(_))), "{line}");
         }
     }

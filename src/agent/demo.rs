@@ -3,6 +3,7 @@
 mod client;
 mod device;
 mod needs;
+pub(crate) mod options;
 mod screen;
 mod squashfs;
 
@@ -22,8 +23,8 @@ use serde_json::{Value, json};
 
 use self::client::{Client, ClientError, Events};
 use self::device::{Content, Object};
+pub use self::options::{Afterwards, DemoOptions};
 use self::screen::Screen;
-use crate::commands::{Afterwards, DemoOptions};
 use crate::config::Config;
 use crate::start::{self, StartError};
 use crate::store::Store;

@@ -7,6 +7,7 @@ pub mod commands;
 pub mod config;
 #[cfg(feature = "dbus")]
 mod dbus;
+#[cfg(feature = "demo")]
 pub mod demo;
 pub mod digest;
 mod effects;

@@ -1,5 +1,9 @@
 //! The agent of Goalpost, as a program.
 
+#[cfg(all(lean, not(test)))]
+#[path = "../../cross/lean.rs"]
+mod lean;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
@@ -9,7 +13,7 @@ use std::time::Duration;
 use agent::commands::{self, Command, RunOptions};
 use agent::config::{Config, DEFAULT_PATH};
 use agent::init::{self, Parent, Prepared};
-use agent::{demo, start};
+use agent::start;
 use log::LevelFilter;
 
 /// A wrong command line or configuration.
@@ -21,6 +25,8 @@ const THREAD_IDLE: Duration = Duration::from_millis(200);
 const THREAD_STACK: usize = 256 * 1024;
 
 fn main() -> ExitCode {
+    #[cfg(panic = "unwind")]
+    end_by_panics();
     host::child::run_if_child();
     let parent = Parent::find(|name| std::env::var(name).ok());
     let is_first = std::process::id() == 1;
@@ -33,14 +39,28 @@ fn main() -> ExitCode {
                 .map(|()| 0)
                 .map_err(|failure| failure.detail.to_string()),
         ),
+        #[cfg(feature = "demo")]
         Ok(Command::Demo(options)) => finish(
             log_lines(LevelFilter::Error)
                 .and_then(|()| prepare())
-                .and_then(|runtime| runtime.block_on(demo::demo(options)).map_err(|error| error.to_string()))
+                .and_then(|runtime| {
+                    runtime.block_on(agent::demo::demo(options)).map_err(|error| error.to_string())
+                })
                 .map(|()| 0),
         ),
         Err(error) => refuse(&error.to_string()),
     }
+}
+
+/// As in the release profile: a panic ends the agent, not a task of it. The profile of the tests unwinds, because a test harness
+/// does, and libraries need not be compiled a second time.
+#[cfg(panic = "unwind")]
+fn end_by_panics() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::abort();
+    }));
 }
 
 fn run(options: &RunOptions, parent: Option<&Parent>) -> ExitCode {

@@ -22,6 +22,9 @@ mod gzip;
 mod image;
 mod import;
 mod keys;
+#[cfg(all(lean, not(test)))]
+#[path = "../../cross/lean.rs"]
+mod lean;
 mod logs;
 mod meta;
 mod meter;

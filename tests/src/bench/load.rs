@@ -5,55 +5,63 @@ use std::time::{Duration, Instant};
 
 use crate::live::Client;
 
-use super::{Times, milliseconds};
+use super::Times;
 
-const ROUNDS: usize = 7;
-const REQUESTS: usize = 8_000;
+/// What is asked of every server.
+#[derive(Debug, Clone, Copy)]
+pub struct Load<'a> {
+    pub path: &'a str,
+    pub connections: usize,
+    pub requests: usize,
+    pub rounds: usize,
+}
 
-/// Requests per second of each contender, in turn, with the ratio of the first to the others.
-pub fn compare(containers: usize, connections: usize, contenders: &[(&str, PathBuf)]) {
-    let mut rates = vec![Vec::new(); contenders.len()];
-    let mut latencies = Vec::new();
-    for round in 0..=ROUNDS {
-        for (index, (_, socket)) in contenders.iter().enumerate() {
-            let (took, mut times) = load(socket, connections);
-            if round > 0 {
-                rates[index].push(took);
-                if index == 0 {
-                    latencies.append(&mut times);
+/// What became of it at one server.
+#[derive(Debug)]
+pub struct Answered {
+    /// Of the median round.
+    pub per_second: f64,
+    /// From asking on every connection to the last one's answer.
+    pub latencies: Times,
+}
+
+impl Load<'_> {
+    /// Puts it on each server in turn.
+    pub fn compare(self, servers: &[PathBuf]) -> Vec<Answered> {
+        let mut rounds = vec![Vec::new(); servers.len()];
+        let mut latencies = vec![Vec::new(); servers.len()];
+        for round in 0..=self.rounds {
+            for (index, socket) in servers.iter().enumerate() {
+                let (took, mut times) = self.put_on(socket);
+                if round > 0 {
+                    rounds[index].push(took);
+                    latencies[index].append(&mut times);
                 }
             }
         }
+        rounds.into_iter().zip(latencies).map(|(rounds, times)| self.answered(rounds, times)).collect()
     }
-    println!("\nGET /containers, {containers} containers, {connections} keep-alive connections");
-    let rates: Vec<f64> = rates.into_iter().map(|times| per_second(&Times::new("", times))).collect();
-    for ((name, _), rate) in contenders.iter().zip(&rates) {
-        println!("  {name:<34} {rate:>9.0} per second   ours/this {:.2}", rates[0] / rate);
+
+    #[expect(clippy::cast_precision_loss, reason = "a few thousand requests fit")]
+    fn answered(self, rounds: Vec<Duration>, latencies: Vec<Duration>) -> Answered {
+        let asked = self.requests / self.connections * self.connections;
+        let median = Times::new("", rounds).median();
+        Answered { per_second: asked as f64 / median.as_secs_f64(), latencies: Times::new("", latencies) }
     }
-    let p99 = Times::new("", latencies).percentile(99);
-    println!(
-        "  p99 {:.3} ms   (goals: 0.8 of hyper, 1.5 of libevent, p99 0.1 ms on one connection)",
-        milliseconds(p99)
-    );
-}
 
-#[expect(clippy::cast_precision_loss, reason = "a few thousand fit")]
-fn per_second(times: &Times) -> f64 {
-    REQUESTS as f64 / times.median().as_secs_f64()
-}
-
-fn load(socket: &Path, connections: usize) -> (Duration, Vec<Duration>) {
-    let mut clients: Vec<Client> = (0..connections).map(|_| Client::connect(socket)).collect();
-    let mut times = Vec::with_capacity(REQUESTS);
-    let start = Instant::now();
-    // One thread: the client is the same for all, and with many connections all have a request under way at once.
-    for _ in 0..REQUESTS / connections {
-        let asked = Instant::now();
-        clients.iter_mut().for_each(|client| client.ask("/containers"));
-        for client in &mut clients {
-            assert_eq!(client.answer().code, 200);
+    fn put_on(self, socket: &Path) -> (Duration, Vec<Duration>) {
+        let mut clients: Vec<Client> = (0..self.connections).map(|_| Client::connect(socket)).collect();
+        let mut times = Vec::with_capacity(self.requests);
+        let start = Instant::now();
+        // One thread: the client is the same for all, and with many connections all have a request under way at once.
+        for _ in 0..self.requests / self.connections {
+            let asked = Instant::now();
+            clients.iter_mut().for_each(|client| client.ask(self.path));
+            for client in &mut clients {
+                assert_eq!(client.answer().code, 200, "GET {}", self.path);
+            }
+            times.push(asked.elapsed());
         }
-        times.push(asked.elapsed());
+        (start.elapsed(), times)
     }
-    (start.elapsed(), times)
 }

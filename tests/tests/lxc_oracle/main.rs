@@ -291,15 +291,31 @@ fn by_lxc(name: &'static str, folder: &Path, conf: &str) -> Facts {
     fs::create_dir_all(home.join(name)).unwrap();
     fs::write(home.join(name).join("config"), conf).unwrap();
     let log = folder.join("lxc.log");
-    let starter = Command::new("unshare")
-        .args(["-m", "sh", "-c", WITHOUT_UNIFIED, "sh", "lxc-start", "-F", "-n", name, "-l", "INFO", "-P"])
+    // It hands on what its own parent ignores, as a shell's background jobs do.
+    let starter = Command::new("env")
+        .args([
+            "--default-signal=INT,QUIT",
+            "unshare",
+            "-m",
+            "sh",
+            "-c",
+            WITHOUT_UNIFIED,
+            "sh",
+            "lxc-start",
+            "-F",
+            "-n",
+            name,
+            "-l",
+            "INFO",
+            "-P",
+        ])
         .arg(&home)
         .arg("-o")
         .arg(&log)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("unshare is installed");
+        .expect("env is installed");
     let mut lxc = Lxc { name, home, starter };
     let (say, started) = mpsc::channel();
     let output = lxc.starter.stdout.take().unwrap();

@@ -1,0 +1,214 @@
+//! What the API costs: each listing beside a hyper that knows its answer, an object's upload beside `sha256sum` and `cp`,
+//! and whether the two-hundredth post takes as long as the first.
+//!
+//! Run `cargo build --release && cargo bench --bench api`; a word after `--` runs only what has it in its name.
+#![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tests::bench::load::Load;
+use tests::bench::{Contender, Times, hello::Hello, interleaved, milliseconds, timed};
+use tests::live::{Agent, Device, Programs, State};
+
+/// An object as large as a container's image.
+const OBJECT: usize = 100 << 20;
+/// Each takes half a second.
+const UPLOADS: usize = 9;
+const POSTS: usize = 200;
+
+type Named = (&'static str, fn(&Device, &Agent, &Programs));
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let programs = Programs::find("release");
+    let all: &[Named] = &[("get", get_each), ("put", put_an_object), ("post", post_again_and_again)];
+    for (name, run) in all {
+        if words.is_empty() || words.iter().any(|word| name.contains(word.as_str())) {
+            let device = Device::new(&revision(0));
+            let agent = device.start(&programs);
+            agent.events(0).until_goals_met(&["first", "second"]);
+            run(&device, &agent, &programs);
+        }
+    }
+}
+
+/// Two containers that have mounted, so that no process of theirs is beside us, and a file that posts change.
+fn revision(content: usize) -> State {
+    let folder = json!({"status_goal": "MOUNTED"});
+    ["first", "second"].into_iter().fold(
+        State::new().inline("_config/first/etc/number", json!({ "number": content })),
+        |state, name| {
+            let conf = "lxc.rootfs.path = dir:/var/empty\nlxc.init.cmd = /bin/true\n";
+            let run = json!({"#spec": "service-manifest-run@1", "name": name, "type": "lxc",
+                "config": "lxc.container.conf", "status_goal": folder["status_goal"]});
+            state
+                .inline(&format!("{name}/run.json"), run)
+                .object(&format!("{name}/lxc.container.conf"), conf.as_bytes())
+        },
+    )
+}
+
+/// Every listing that the host socket has; what streams or is an object's own bytes is measured by its length elsewhere.
+fn get_each(device: &Device, agent: &Agent, _: &Programs) {
+    println!("\nGET, keep-alive; a hyper that answers the same body is 1 (goal 0.7)");
+    println!(
+        "  {:<24} {:>7} {:>12} {:>7} {:>9} {:>9}",
+        "path", "bytes", "connections", "ratio", "p50 ms", "p99 ms"
+    );
+    let (mut worst, mut count) = (f64::MAX, 0);
+    for path in [
+        "/containers",
+        "/groups",
+        "/status",
+        "/steps",
+        "/steps/0",
+        "/steps/0/progress",
+        "/objects",
+        "/user-meta",
+        "/device-meta",
+        "/config",
+        "/config2",
+        "/buildinfo",
+        "/daemons",
+        "/drivers",
+        "/plan",
+        "/xconnect-graph",
+    ] {
+        let answer = agent.client().get(path);
+        assert_eq!(answer.code, 200, "GET {path}: {}", answer.text());
+        let hello = Hello::start(device.path(), &answer.body);
+        for connections in [1, 64] {
+            let load = Load { path, connections, requests: 4_096, rounds: 5 };
+            let answered = load.compare(&[agent.socket().to_owned(), hello.socket.clone()]);
+            let (ours, theirs) = (&answered[0], &answered[1]);
+            let ratio = ours.per_second / theirs.per_second;
+            println!(
+                "  {path:<24} {:>7} {connections:>12} {ratio:>7.2} {:>9.3} {:>9.3}{}",
+                answer.body.len(),
+                milliseconds(ours.latencies.median()),
+                milliseconds(ours.latencies.percentile(99)),
+                if ratio < 0.7 { "  NOT met" } else { "" }
+            );
+            worst = worst.min(ratio);
+            count += 1;
+        }
+    }
+    println!("  the least of {count}: {worst:.2}");
+}
+
+/// From the first byte of the request to the answer, by which time the object is verified and on disk.
+fn put_an_object(device: &Device, agent: &Agent, _: &Programs) {
+    let file = device.path().join("object");
+    let copy = device.path().join("copy");
+    let mut bytes: Vec<u8> = (0..OBJECT / 8).flat_map(|word: usize| scramble(word).to_le_bytes()).collect();
+    let mut round = 0_u8;
+    // What an upload made is there: the next one needs other bytes.
+    let mut next = || {
+        round += 1;
+        bytes[0] = round;
+        fs::write(&file, &bytes).expect("there is room");
+        File::open(&file).and_then(|file| file.sync_all()).expect("it was just written");
+        Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let ours = || {
+        let digest = next();
+        timed(|| upload(agent, &digest, &file))
+    };
+    let before = peak(agent);
+    let theirs = || {
+        let _ = fs::remove_file(&copy);
+        timed(|| {
+            run(Command::new("sha256sum").arg(&file));
+            run(Command::new("cp").arg("--reflink=never").arg(&file).arg(&copy));
+            File::open(&copy).and_then(|file| file.sync_all()).expect("it was just copied");
+        })
+    };
+    let times = interleaved(
+        UPLOADS,
+        vec![Contender::new("PUT /objects", ours), Contender::new("sha256sum, cp, fsync", theirs)],
+    );
+    let (ours, theirs) = (times[0].median(), times[1].median());
+    let ratio = theirs.as_secs_f64() / ours.as_secs_f64();
+    println!("\nAn object of {} MiB", OBJECT >> 20);
+    println!(
+        "  PUT /objects {:.1} ms, sha256sum and cp and fsync {:.1} ms: {ratio:.2} of their throughput (goal 0.8{})",
+        milliseconds(ours),
+        milliseconds(theirs),
+        if ratio < 0.8 { ": NOT met" } else { "" }
+    );
+    println!(
+        "  the agent's peak memory: {before} KiB before, {} KiB after {} uploads",
+        peak(agent),
+        UPLOADS + 1
+    );
+}
+
+/// The same program that people use, on a folder of which one file changed.
+fn post_again_and_again(device: &Device, agent: &Agent, programs: &Programs) {
+    let state = device.path().join("state.json");
+    let mut times = Vec::new();
+    for number in 1..=POSTS {
+        fs::write(&state, revision(number).to_bytes()).expect("there is room");
+        times.push(timed(|| {
+            run(Command::new(&programs.goalctl)
+                .arg("--socket")
+                .arg(agent.socket())
+                .arg("post")
+                .arg(&state)
+                .args(["--name", &format!("locals/n{number}")]));
+        }));
+    }
+    let (first, last) = (times[..20].to_vec(), times[POSTS - 20..].to_vec());
+    let (first, last) = (median(first), median(last));
+    println!("\n{POSTS} posts, each with one file changed");
+    println!(
+        "  the first twenty {:.2} ms, the last twenty {:.2} ms: {:.2} times (flat is 1)",
+        milliseconds(first),
+        milliseconds(last),
+        last.as_secs_f64() / first.as_secs_f64()
+    );
+}
+
+fn median(times: Vec<Duration>) -> Duration {
+    Times::new("", times).median()
+}
+
+fn upload(agent: &Agent, digest: &str, file: &Path) {
+    let mut stream = UnixStream::connect(agent.socket()).expect("the agent listens");
+    write!(
+        stream,
+        "PUT /objects/{digest} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {OBJECT}\r\nConnection: close\r\n\r\n"
+    )
+    .expect("the agent reads requests");
+    let mut file = File::open(file).expect("it was just written");
+    std::io::copy(&mut file, &mut stream).expect("the agent reads bodies");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the agent answers");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// VmHWM, in KiB.
+fn peak(agent: &Agent) -> u64 {
+    let status = fs::read_to_string(PathBuf::from(format!("/proc/{}/status", agent.pid())));
+    let status = status.expect("a running process has a status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|value| value.split_whitespace().next()?.parse().ok()).expect("the kernel says it in KiB")
+}
+
+fn run(command: &mut Command) {
+    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    assert!(status.is_ok_and(|status| status.success()), "{command:?} failed");
+}
+
+/// Bytes that no file system and no link can make smaller.
+fn scramble(word: usize) -> u64 {
+    let mixed = (word as u64).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed ^ (mixed >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9)
+}
