@@ -107,6 +107,11 @@ impl Store {
         self.folder.path()
     }
 
+    /// Another number after each change of a name on the disk that was made by way of this store.
+    pub(crate) fn names(&self) -> u64 {
+        self.folder.names()
+    }
+
     /// The folder, for others who write beneath it (captured output).
     pub(crate) fn folder(&self) -> &Folder {
         &self.folder

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Timestamps};
 use rustix::io::Errno;
@@ -67,6 +68,7 @@ pub struct Folder {
     fd: Arc<OwnedFd>,
     path: Arc<Path>,
     witness: Option<Arc<dyn Witness>>,
+    names: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for Folder {
@@ -112,7 +114,7 @@ impl Folder {
         let absolute = std::path::absolute(path).map_err(|_| failed(Errno::INVAL))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = fs::open(&absolute, flags, Mode::empty()).map_err(failed)?;
-        Ok(Folder { fd: Arc::new(fd), path: Arc::from(absolute), witness })
+        Ok(Folder { fd: Arc::new(fd), path: Arc::from(absolute), witness, names: Arc::default() })
     }
 
     /// Where it lies.
@@ -123,6 +125,18 @@ impl Folder {
     /// Where `path` beneath it lies, for those who need a whole path (a mount).
     pub fn join(&self, path: &str) -> PathBuf {
         self.path.join(path)
+    }
+
+    /// Another number after each change of a name beneath it that was made here. Read before a file, it tells later whether
+    /// that name still means the same.
+    pub fn names(&self) -> u64 {
+        self.names.load(Ordering::Acquire)
+    }
+
+    /// Takes note that a name may have changed.
+    pub(crate) fn changed<T>(&self, outcome: T) -> T {
+        self.names.fetch_add(1, Ordering::Release);
+        outcome
     }
 
     fn failed(&self, op: &'static str, path: &str) -> impl Fn(Errno) -> FileError {
@@ -187,6 +201,21 @@ impl Folder {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let fd = self.open_beneath(path, flags, Mode::empty()).map_err(&failed)?;
         entries(&fd).map_err(failed)
+    }
+
+    /// The files in the folder at `path`, each with its length, sorted by name.
+    pub fn files(&self, path: &str) -> Result<Vec<(std::ffi::OsString, u64)>, FileError> {
+        let failed = self.failed("list", path);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let fd = self.open_beneath(path, flags, Mode::empty()).map_err(&failed)?;
+        let entries = entries(&fd).map_err(failed)?.into_iter();
+        let files = entries.filter(|entry| entry.kind == FileType::RegularFile);
+        // One that went meanwhile is not there.
+        let lengths = files.filter_map(|Entry { name, .. }| {
+            let stat = fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+            Some((name, u64::try_from(stat.st_size).ok()?))
+        });
+        Ok(lengths.collect())
     }
 
     /// Creates a file that is not there yet. Its mode is as asked, whatever the umask.
@@ -293,7 +322,7 @@ impl Folder {
         let failed = self.failed("rename to", to);
         let (old, old_name) = self.holder(from).map_err(&failed)?;
         let (new, new_name) = self.holder(to).map_err(&failed)?;
-        fs::renameat_with(&old, old_name, &new, new_name, flags).map_err(failed)
+        self.changed(fs::renameat_with(&old, old_name, &new, new_name, flags)).map_err(failed)
     }
 
     /// Gives a file a second name.
@@ -302,7 +331,7 @@ impl Folder {
         self.announce(Change::Link { from, to }).map_err(&failed)?;
         let (old, old_name) = self.holder(from).map_err(&failed)?;
         let (new, new_name) = self.holder(to).map_err(&failed)?;
-        fs::linkat(&old, old_name, &new, new_name, AtFlags::empty()).map_err(failed)
+        self.changed(fs::linkat(&old, old_name, &new, new_name, AtFlags::empty())).map_err(failed)
     }
 
     /// Makes a symbolic link.
@@ -332,7 +361,7 @@ impl Folder {
             Err(errno) => return Err(failed(errno)),
         };
         self.announce(Change::Remove { path }).map_err(&failed)?;
-        match fs::unlinkat(&folder, name, AtFlags::empty()) {
+        match self.changed(fs::unlinkat(&folder, name, AtFlags::empty())) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(failed(errno)),
         }
@@ -367,7 +396,7 @@ impl Folder {
     /// Removes a folder with all that is in it, or a file; never follows a link. Returns the bytes of disk given back.
     /// What is not there is no error. Carries on past what it cannot remove, and returns the first such error.
     pub fn remove_tree(&self, path: &str) -> Result<u64, FileError> {
-        crate::tree::remove(self, path)
+        self.changed(crate::tree::remove(self, path))
     }
 
     /// For `tree`: the descriptor of the folder that holds `path`.
@@ -424,6 +453,11 @@ impl OpenFile {
         let failed = self.folder.failed("sync", &self.path);
         self.folder.announce(Change::SyncFile { path: &self.path }).map_err(&failed)?;
         fs::fsync(&self.file).map_err(failed)
+    }
+
+    /// Has the disk begin with a part of it, so that a later sync finds less to wait for.
+    pub fn begin_write_out(&self, from: u64, length: u64) {
+        crate::sys::begin_write_out(self.file.as_fd(), from, length);
     }
 
     /// The same file, for reading.

@@ -444,3 +444,10 @@ pub(crate) fn resize_partition(
     // SAFETY: BLKPG reads a blkpg_ioctl_arg, whose pointer leads to a blkpg_partition of the size given; both outlive the call.
     Errno::result(unsafe { libc::ioctl(disk.as_raw_fd(), BLKPG as _, &raw const request) }).map(drop)
 }
+
+/// Has the kernel begin to write a part of a file to the disk, and does not wait for it. Nothing is promised.
+pub(crate) fn begin_write_out(file: BorrowedFd<'_>, from: u64, length: u64) {
+    let (from, length) = (from.cast_signed(), length.cast_signed());
+    // SAFETY: the descriptor is open for as long as it is borrowed; no memory is handed over.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), from, length, libc::SYNC_FILE_RANGE_WRITE) };
+}

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tests::bench::load::Load;
 use tests::bench::{Contender, Times, hello::Hello, interleaved, milliseconds, timed};
@@ -31,7 +31,9 @@ fn main() {
     let all: &[Named] = &[("get", get_each), ("put", put_an_object), ("post", post_again_and_again)];
     for (name, run) in all {
         if words.is_empty() || words.iter().any(|word| name.contains(word.as_str())) {
-            let device = Device::new(&revision(0));
+            let device = Device::empty();
+            fs::create_dir(device.path().join("rootfs")).expect("a temporary folder can be written");
+            device.lay_down(&revision(&device));
             let agent = device.start(&programs);
             agent.events(0).until_goals_met(&["first", "second"]);
             run(&device, &agent, &programs);
@@ -39,20 +41,22 @@ fn main() {
     }
 }
 
-/// Two containers that have mounted, so that no process of theirs is beside us, and a file that posts change.
-fn revision(content: usize) -> State {
-    let folder = json!({"status_goal": "MOUNTED"});
-    ["first", "second"].into_iter().fold(
-        State::new().inline("_config/first/etc/number", json!({ "number": content })),
-        |state, name| {
-            let conf = "lxc.rootfs.path = dir:/var/empty\nlxc.init.cmd = /bin/true\n";
-            let run = json!({"#spec": "service-manifest-run@1", "name": name, "type": "lxc",
-                "config": "lxc.container.conf", "status_goal": folder["status_goal"]});
-            state
-                .inline(&format!("{name}/run.json"), run)
-                .object(&format!("{name}/lxc.container.conf"), conf.as_bytes())
-        },
-    )
+/// Two containers that have mounted, so that no process of theirs is beside us.
+fn revision(device: &Device) -> State {
+    ["first", "second"].into_iter().fold(State::new(), |state, name| {
+        state
+            .inline(&format!("{name}/run.json"), run_json(name))
+            .object(&format!("{name}/lxc.container.conf"), conf(device).as_bytes())
+    })
+}
+
+fn run_json(name: &str) -> Value {
+    json!({"#spec": "service-manifest-run@1", "name": name, "type": "lxc", "config": "lxc.container.conf",
+        "status_goal": "MOUNTED"})
+}
+
+fn conf(device: &Device) -> String {
+    format!("lxc.rootfs.path = dir:{}\nlxc.init.cmd = /true\n", device.path().join("rootfs").display())
 }
 
 /// Every listing that the host socket has; what streams or is an object's own bytes is measured by its length elsewhere.
@@ -78,7 +82,7 @@ fn get_each(device: &Device, agent: &Agent, _: &Programs) {
         "/buildinfo",
         "/daemons",
         "/drivers",
-        "/plan",
+        "/plan?from=0&to=0",
         "/xconnect-graph",
     ] {
         let answer = agent.client().get(path);
@@ -150,30 +154,33 @@ fn put_an_object(device: &Device, agent: &Agent, _: &Programs) {
     );
 }
 
-/// The same program that people use, on a folder of which one file changed.
+/// The same program that people use, on a working folder of which one file changed.
 fn post_again_and_again(device: &Device, agent: &Agent, programs: &Programs) {
-    let state = device.path().join("state.json");
+    let folder = device.path().join("work");
+    let goalctl = || {
+        let mut command = Command::new(&programs.goalctl);
+        command.arg("--socket").arg(agent.socket());
+        command
+    };
+    run(goalctl().arg("init").arg(&folder));
+    let written = fs::create_dir_all(folder.join("_config/first/etc"))
+        .and_then(|()| fs::create_dir(folder.join("first")))
+        .and_then(|()| fs::write(folder.join("first/run.json"), run_json("first").to_string()))
+        .and_then(|()| fs::write(folder.join("first/lxc.container.conf"), conf(device)));
+    written.expect("there is room");
     let mut times = Vec::new();
     for number in 1..=POSTS {
-        fs::write(&state, revision(number).to_bytes()).expect("there is room");
+        fs::write(folder.join("_config/first/etc/number"), number.to_string()).expect("there is room");
         times.push(timed(|| {
-            run(Command::new(&programs.goalctl)
-                .arg("--socket")
-                .arg(agent.socket())
-                .arg("post")
-                .arg(&state)
-                .args(["--name", &format!("locals/n{number}")]));
+            run(goalctl().arg("post").arg(&folder).args(["--name", &format!("locals/n{number}")]))
         }));
     }
-    let (first, last) = (times[..20].to_vec(), times[POSTS - 20..].to_vec());
-    let (first, last) = (median(first), median(last));
-    println!("\n{POSTS} posts, each with one file changed");
-    println!(
-        "  the first twenty {:.2} ms, the last twenty {:.2} ms: {:.2} times (flat is 1)",
-        milliseconds(first),
-        milliseconds(last),
-        last.as_secs_f64() / first.as_secs_f64()
-    );
+    let twenties: Vec<Duration> = times.chunks(20).map(|twenty| median(twenty.to_vec())).collect();
+    let shown: Vec<String> = twenties.iter().map(|time| format!("{:.2}", milliseconds(*time))).collect();
+    let (first, last) = (twenties[0], twenties[twenties.len() - 1]);
+    println!("\n{POSTS} posts, each with one file changed; ms, median of each twenty");
+    println!("  {}", shown.join("  "));
+    println!("  the last to the first {:.2} (flat is 1)", last.as_secs_f64() / first.as_secs_f64());
 }
 
 fn median(times: Vec<Duration>) -> Duration {
@@ -203,8 +210,8 @@ fn peak(agent: &Agent) -> u64 {
 }
 
 fn run(command: &mut Command) {
-    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
-    assert!(status.is_ok_and(|status| status.success()), "{command:?} failed");
+    let output = command.stdin(Stdio::null()).output().expect("it is installed");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Bytes that no file system and no link can make smaller.

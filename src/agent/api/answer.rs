@@ -35,6 +35,11 @@ pub(super) fn json(text: Bytes) -> Answer {
     with_type(Body::Whole(text), HeaderValue::from_static("application/json"))
 }
 
+/// 200 with what the disk told, or why it told nothing.
+pub(super) fn read(text: Result<Bytes, Failure>) -> Answer {
+    text.map_or_else(|failure| failed(&failure), json)
+}
+
 /// 200 with text.
 pub(super) fn text(text: Bytes) -> Answer {
     with_type(Body::Whole(text), HeaderValue::from_static("text/plain; charset=utf-8"))

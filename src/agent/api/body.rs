@@ -9,6 +9,8 @@ use hyper::body::{Body, Bytes, Incoming};
 const MOST_LEFT_OVER: u64 = 64 * 1024;
 /// How long that may take; after it the answer comes first, the rest is taken in behind it.
 const FOR_LEFT_OVER: Duration = Duration::from_millis(100);
+/// Bytes of a body that wait for what came before them to be written.
+const MOST_AHEAD: usize = 64 * 1024;
 
 /// Why a body was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +60,45 @@ pub(super) async fn piece(body: &mut Incoming) -> Result<Option<Bytes>, BodyProb
                 }
             }
         }
+    }
+}
+
+/// What has come of a body and was not used yet.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    pieces: Vec<Bytes>,
+    length: usize,
+    ended: bool,
+}
+
+impl Ahead {
+    /// Waits for something to use; false at the end.
+    pub(super) async fn first(&mut self, body: &mut Incoming) -> Result<bool, BodyProblem> {
+        if self.pieces.is_empty() && !self.ended {
+            self.next(body).await?;
+        }
+        Ok(!self.pieces.is_empty())
+    }
+
+    /// Waits for one more piece, or the end. Cancelled, it has taken nothing.
+    pub(super) async fn next(&mut self, body: &mut Incoming) -> Result<(), BodyProblem> {
+        match piece(body).await? {
+            Some(more) => {
+                self.length += more.len();
+                self.pieces.push(more);
+            }
+            None => self.ended = true,
+        }
+        Ok(())
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        !self.ended && self.length < MOST_AHEAD
+    }
+
+    pub(super) fn take(&mut self) -> Vec<Bytes> {
+        self.length = 0;
+        std::mem::take(&mut self.pieces)
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use super::answer::{self, Answer, Served};
 use super::body::{self, BodyProblem, LeftOver};
 use super::head::Problem;
-use super::render::{self, Page};
+use super::render::{Page, StatusOf};
 use super::route::{Endpoint, Verb, shown};
 use super::stream::Origin;
 use super::wire::Talk;
@@ -263,7 +263,8 @@ impl Listener {
             (Endpoint::StorageGc, Verb::Post) => requests::collect(backend).await,
             (Endpoint::Status, Verb::Get) => {
                 let report = backend.report();
-                answer::json(render::status(&report, backend.history.last(), backend.store.full().as_deref()))
+                let of = StatusOf { event: backend.history.last(), disk: backend.store.full() };
+                answer::json(backend.rendered.status(&report, of))
             }
             (Endpoint::Events, Verb::Get) => streams::events(backend, asked.query, asked.last_event),
             (Endpoint::Objects, Verb::Get) => objects::list(backend).await,

@@ -6,7 +6,8 @@
 //! caller.rs    one request: who may, what is it       route.rs           path -> Endpoint
 //! render.rs    the report as JSON, once per report    requests.rs        what only the engine can answer
 //! pvr/         the device endpoint, over TCP          stream.rs          a connection of either kind
-//! answer.rs    codes, texts, bodies                   streams.rs, …      the endpoints that take longer
+//! answer.rs    codes, texts, bodies                   recalled.rs        what the disk told, until it changes
+//!                                                     streams.rs, …      the endpoints that take longer
 //! ```
 //!
 //! README.md beside this file has the shapes that the specification leaves open.
@@ -22,6 +23,7 @@ mod meta;
 mod objects;
 mod plan;
 mod pvr;
+mod recalled;
 mod render;
 mod requests;
 mod route;
@@ -33,6 +35,7 @@ mod wire;
 
 use std::sync::Arc;
 
+use hyper::body::Bytes;
 use model::ids::{ContainerName, Generation};
 use model::recovery::Role;
 use model::report::{DeviceReport, Failure, FailureKind};
@@ -47,6 +50,7 @@ use crate::metadata::Metadata;
 use crate::power::Owner;
 use crate::store::Store;
 use caller::{Listener, Who};
+use recalled::{Page, Recalled, Then};
 use render::Rendered;
 use stream::Socket;
 
@@ -64,6 +68,7 @@ pub struct Backend {
     metadata: Arc<Metadata>,
     settings: settings::Pages,
     rendered: Rendered,
+    recalled: Recalled,
     /// Taken by an upload while it writes.
     writing: Arc<Semaphore>,
 }
@@ -90,6 +95,7 @@ impl Backend {
             metadata,
             settings: settings::Pages::of(&config.listed()),
             rendered: Rendered::default(),
+            recalled: Recalled::default(),
             writing: Arc::new(Semaphore::new(objects::WRITING)),
         })
     }
@@ -106,6 +112,22 @@ impl Backend {
         let store = self.store.clone();
         let ending = |_| Failure::new(FailureKind::Transient, "read the disk: the agent is ending");
         tokio::task::spawn_blocking(move || work(&store)).await.map_err(ending)?
+    }
+
+    /// A page that the disk tells. `read` reads it where that may block, unless it was read before and nothing has changed.
+    async fn recalled(
+        &self,
+        page: Page,
+        read: impl FnOnce(&Store, &DeviceReport) -> Result<Bytes, Failure> + Send + 'static,
+    ) -> Result<Bytes, Failure> {
+        let then = Then { names: self.store.names(), report: self.report() };
+        if let Some(text) = self.recalled.find(&page, &then) {
+            return Ok(text);
+        }
+        let report = then.report.clone();
+        let text = self.on_disk(move |store| read(store, &report)).await?;
+        self.recalled.keep(page, then, text.clone());
+        Ok(text)
     }
 }
 

@@ -2,21 +2,23 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::pin::pin;
 use std::sync::Arc;
 
 use hyper::StatusCode;
 use hyper::body::{Body, Bytes, Incoming};
 use model::ids::Digest;
-use model::report::{Failure, FailureKind};
+use model::report::{DeviceReport, Failure, FailureKind};
 use serde::Serialize;
 
 use super::Backend;
 use super::answer::{self, Answer, NextPiece, Source};
 use super::body::{self, BodyProblem};
 use super::caller::unread;
+use super::recalled::Page;
 use super::render::json;
 use super::route::Segment;
-use crate::store::ObjectWriter;
+use crate::store::{ObjectWriter, Store};
 
 /// Uploads that write at the same time: fewer than there are blocking threads, so that however many arrive, and however slow the
 /// disk is, a save finds a thread.
@@ -32,16 +34,14 @@ struct Listed {
 
 /// GET /objects.
 pub(super) async fn list(backend: &Backend) -> Answer {
-    match backend.on_disk(|store| store.objects()).await {
-        Ok(objects) => {
-            let listed = |object: &crate::store::Object| Listed {
-                sha256: object.digest.to_string(),
-                size: object.size.to_string(),
-            };
-            answer::json(json(&objects.iter().map(listed).collect::<Vec<_>>()))
-        }
-        Err(failure) => answer::failed(&failure),
-    }
+    let read = |store: &Store, _: &DeviceReport| {
+        let listed = |object: &crate::store::Object| Listed {
+            sha256: object.digest.to_string(),
+            size: object.size.to_string(),
+        };
+        Ok(json(&store.objects()?.iter().map(listed).collect::<Vec<_>>()))
+    };
+    answer::read(backend.recalled(Page::Objects, read).await)
 }
 
 /// PUT /objects/{sha}.
@@ -67,14 +67,24 @@ enum Unbrought {
     Disk(Failure),
 }
 
-/// An object that arrives holds a blocking thread only while a piece of it is written, not while its client is silent.
+/// An object that arrives holds a blocking thread only while something of it is written, not while its client is silent. What
+/// comes meanwhile waits, up to a bound, and is written together.
 async fn bring(backend: &Backend, digest: Digest, body: &mut Incoming) -> Result<(), Unbrought> {
     let store = backend.store.clone();
     let mut arriving = Arriving(Some(writing(backend, move || store.put_object(digest)).await?));
-    while let Some(bytes) = body::piece(body).await.map_err(Unbrought::Body)? {
-        let Some(mut object) = arriving.0.take() else { break };
-        let written = writing(backend, move || object.write(&bytes).map(|()| object));
-        arriving.0 = Some(written.await?);
+    let mut ahead = body::Ahead::default();
+    while ahead.first(body).await.map_err(Unbrought::Body)? {
+        let (Some(mut object), pieces) = (arriving.0.take(), ahead.take()) else { break };
+        let mut written = pin!(writing(backend, move || {
+            pieces.iter().try_for_each(|piece| object.write(piece)).map(|()| object)
+        }));
+        arriving.0 = loop {
+            tokio::select! {
+                biased;
+                object = &mut written => break Some(object?),
+                more = ahead.next(body), if ahead.has_room() => more.map_err(Unbrought::Body)?,
+            }
+        };
     }
     match arriving.0.take() {
         Some(object) => writing(backend, move || object.finish()).await,

@@ -6,6 +6,7 @@ use model::report::FailureKind;
 
 use super::Backend;
 use super::answer::{self, Answer};
+use super::recalled::Page;
 use super::render::json;
 use super::route::query_value;
 
@@ -20,17 +21,17 @@ pub(super) async fn plan(backend: &Backend, query: Option<&str>) -> Answer {
     let (Some(from), Some(to)) = (from, to) else {
         return answer::bad_request("Request must name two steps: ?from=REV&to=REV");
     };
-    let planned = backend.on_disk(move |store| {
+    let page = Page::Plan(from.clone(), to.clone());
+    let planned = backend.recalled(page, move |store, _| {
         let (from, to) = (store.load_revision(&from)?, store.load_revision(&to)?);
         let mut plan = engine::diff(&from, &to);
         plan.fetch.retain(|digest| store.object_size(digest).is_none());
-        Ok(plan)
+        Ok(json(&plan))
     });
     match planned.await {
-        Ok(plan) => answer::json(json(&plan)),
         Err(failure) if failure.kind == FailureKind::Permanent => {
             answer::error(StatusCode::UNPROCESSABLE_ENTITY, &format!("failed to {}", failure.detail))
         }
-        Err(failure) => answer::failed(&failure),
+        planned => answer::read(planned),
     }
 }

@@ -24,6 +24,17 @@ struct Pages {
     of: Arc<DeviceReport>,
     containers: Text,
     groups: Text,
+    /// As it was asked for last.
+    status: Option<(StatusOf, Bytes)>,
+}
+
+/// What GET /status tells besides the report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StatusOf {
+    /// The latest event.
+    pub(super) event: u64,
+    /// What the disk has to say just now.
+    pub(super) disk: Option<String>,
 }
 
 /// One page: its bytes after the head of an answer, so that a whole answer is one piece.
@@ -52,16 +63,31 @@ impl Rendered {
         self.text(page, report).answer
     }
 
+    /// The whole report, for GET /status.
+    pub(super) fn status(&self, report: &Arc<DeviceReport>, of: StatusOf) -> Bytes {
+        self.pages(report, |pages| match &pages.status {
+            Some((known, text)) if *known == of => text.clone(),
+            Some(_) | None => {
+                let text = status(report, &of);
+                pages.status = Some((of, text.clone()));
+                text
+            }
+        })
+    }
+
     fn text(&self, page: Page, report: &Arc<DeviceReport>) -> Text {
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let pages = match &mut *latest {
-            Some(pages) if Arc::ptr_eq(&pages.of, report) => pages,
-            old => old.insert(Pages::of(report)),
-        };
-        match page {
+        self.pages(report, |pages| match page {
             Page::Containers => pages.containers.clone(),
             Page::Groups => pages.groups.clone(),
-        }
+        })
+    }
+
+    fn pages<T>(&self, report: &Arc<DeviceReport>, take: impl FnOnce(&mut Pages) -> T) -> T {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        take(match &mut *latest {
+            Some(pages) if Arc::ptr_eq(&pages.of, report) => pages,
+            old => old.insert(Pages::of(report)),
+        })
     }
 }
 
@@ -69,7 +95,12 @@ impl Pages {
     fn of(report: &Arc<DeviceReport>) -> Pages {
         let containers: Vec<_> = report.containers.iter().map(Container::of).collect();
         let groups: Vec<_> = report.groups.iter().map(Group::of).collect();
-        Pages { of: report.clone(), containers: Text::of(&containers), groups: Text::of(&groups) }
+        Pages {
+            of: report.clone(),
+            containers: Text::of(&containers),
+            groups: Text::of(&groups),
+            status: None,
+        }
     }
 }
 
@@ -95,10 +126,9 @@ pub(super) fn document(progress: &Progress) -> Box<RawValue> {
     RawValue::from_string(progress.to_json()).expect("a progress document is JSON")
 }
 
-/// The whole report, for GET /status, with what the disk has to say just now.
-pub(super) fn status(report: &DeviceReport, event: u64, of_the_disk: Option<&str>) -> Bytes {
+fn status(report: &DeviceReport, of: &StatusOf) -> Bytes {
     json(&Status {
-        event,
+        event: of.event,
         revision: report.revision.as_ref().map(|revision| revision.as_str()),
         fallback: report.fallback.as_str(),
         fallback_proven: report.fallback_proven,
@@ -108,7 +138,7 @@ pub(super) fn status(report: &DeviceReport, event: u64, of_the_disk: Option<&str
             .update
             .as_ref()
             .map(|(revision, progress)| Update { revision: revision.as_str(), progress: document(progress) }),
-        notes: report.notes.iter().map(|note| &**note).chain(of_the_disk).collect(),
+        notes: report.notes.iter().map(|note| &**note).chain(of.disk.as_deref()).collect(),
         groups: report.groups.iter().map(Group::of).collect(),
         containers: report.containers.iter().map(ContainerInFull::of).collect(),
     })

@@ -6,7 +6,8 @@ use hyper::StatusCode;
 use hyper::body::{Bytes, Incoming};
 use model::ids::RevisionId;
 use model::json::Limits;
-use model::report::{Failure, FailureKind};
+use model::progress::Progress;
+use model::report::{DeviceReport, Failure, FailureKind};
 use model::request::{Refusal, Reply};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -15,9 +16,11 @@ use super::Backend;
 use super::answer::{self, Answer};
 use super::body::{self, BodyProblem};
 use super::caller::unread;
+use super::recalled::Page;
 use super::render::{document, json};
 use super::route::StepName;
 use crate::logs::stamp;
+use crate::store::Store;
 
 const BAD_NAME: &str = "Request has bad step name";
 const BAD_STATE: &str = "Parser: State JSON has bad format";
@@ -33,23 +36,23 @@ struct Listed {
 
 /// GET /steps.
 pub(super) async fn list(backend: &Backend) -> Answer {
-    let report = backend.report();
-    let decided = |id: &RevisionId| report.documents.iter().find(|(other, _)| other == id);
-    match backend.on_disk(|store| store.steps()).await {
-        Ok(steps) => {
-            let steps = steps.into_iter().map(|step| Listed {
-                date: stamp(step.posted),
-                commitmsg: step.commit_message,
-                progress: decided(&step.revision)
-                    .map(|(_, decided)| decided)
-                    .or(step.progress.as_ref())
-                    .map_or_else(no_document, document),
-                name: step.revision,
-            });
-            answer::json(json(&steps.collect::<Vec<_>>()))
-        }
-        Err(failure) => answer::failed(&failure),
-    }
+    let read = |store: &Store, report: &DeviceReport| {
+        let steps = store.steps()?.into_iter().map(|step| Listed {
+            date: stamp(step.posted),
+            commitmsg: step.commit_message,
+            progress: decided(report, &step.revision)
+                .or(step.progress.as_ref())
+                .map_or_else(no_document, document),
+            name: step.revision,
+        });
+        Ok(json(&steps.collect::<Vec<_>>()))
+    };
+    answer::read(backend.recalled(Page::Steps, read).await)
+}
+
+/// A document that was decided: whoever heard of it must not read the former one from a disk that does not have it yet.
+fn decided<'a>(report: &'a DeviceReport, revision: &RevisionId) -> Option<&'a Progress> {
+    report.documents.iter().find(|(id, _)| id == revision).map(|(_, document)| document)
 }
 
 fn no_document() -> Box<RawValue> {
@@ -58,34 +61,26 @@ fn no_document() -> Box<RawValue> {
 
 /// GET /steps/{rev}: the state as posted.
 pub(super) async fn get(backend: &Backend, name: &StepName) -> Answer {
-    match found(backend, name) {
-        Ok(revision) => read(backend.on_disk(move |store| store.state_bytes(&revision)).await),
-        Err(none) => none.answer(),
-    }
+    let revision = match found(backend, name) {
+        Ok(revision) => revision,
+        Err(none) => return none.answer(),
+    };
+    let page = Page::Step(revision.clone());
+    answer::read(backend.recalled(page, move |store, _| store.state_bytes(&revision).map(Bytes::from)).await)
 }
 
 /// GET /steps/{rev}/progress.
 pub(super) async fn progress(backend: &Backend, name: &StepName) -> Answer {
-    match found(backend, name) {
-        Ok(revision) => {
-            // Whoever heard of it must not read the former one.
-            let report = backend.report();
-            if let Some((_, decided)) = report.documents.iter().find(|(id, _)| *id == revision) {
-                return answer::json(Bytes::from(decided.to_json()));
-            }
-            let document =
-                backend.on_disk(move |store| Ok(store.progress(&revision)?.to_json().into_bytes()));
-            read(document.await)
-        }
-        Err(none) => none.answer(),
-    }
-}
-
-fn read(text: Result<Vec<u8>, Failure>) -> Answer {
-    match text {
-        Ok(text) => answer::json(Bytes::from(text)),
-        Err(failure) => answer::failed(&failure),
-    }
+    let revision = match found(backend, name) {
+        Ok(revision) => revision,
+        Err(none) => return none.answer(),
+    };
+    let page = Page::Progress(revision.clone());
+    let read = move |store: &Store, report: &DeviceReport| match decided(report, &revision) {
+        Some(decided) => Ok(Bytes::from(decided.to_json())),
+        None => Ok(Bytes::from(store.progress(&revision)?.to_json())),
+    };
+    answer::read(backend.recalled(page, read).await)
 }
 
 /// PUT /steps/{rev}/commitmsg.

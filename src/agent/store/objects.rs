@@ -10,6 +10,9 @@ use super::occupancy::Bringing;
 use super::{Store, failure};
 use crate::digest::Sha256;
 
+/// Bytes that the disk is given at once while an object arrives: so much is left to wait for at its end.
+const WRITE_OUT: u64 = 4 * 1024 * 1024;
+
 /// One object that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Object {
@@ -26,6 +29,8 @@ pub struct ObjectWriter {
     expected: Digest,
     hash: Sha256,
     file: OpenFile,
+    /// How much of it the disk was given.
+    given: u64,
     _bringing: Bringing,
 }
 
@@ -59,9 +64,10 @@ impl Store {
 
     /// Every object, sorted by name.
     pub fn objects(&self) -> Result<Vec<Object>, Failure> {
-        let entries = self.folder.list("objects").map_err(failure)?;
-        let names = entries.iter().filter_map(|entry| entry.name.to_str()?.parse::<Digest>().ok());
-        Ok(names.filter_map(|digest| self.object_size(&digest).map(|size| Object { digest, size })).collect())
+        let files = self.folder.files("objects").map_err(failure)?.into_iter();
+        Ok(files
+            .filter_map(|(name, size)| Some(Object { digest: name.to_str()?.parse().ok()?, size }))
+            .collect())
     }
 
     /// Begins to bring an object. Waits for a collection to end.
@@ -69,7 +75,7 @@ impl Store {
         let bringing = self.occupancy.bring();
         let file = self.folder.create(&self.temporary("objects", "new"), Readers::All).map_err(failure)?;
         let store = std::sync::Arc::clone(self);
-        Ok(ObjectWriter { store, expected, hash: Sha256::new(), file, _bringing: bringing })
+        Ok(ObjectWriter { store, expected, hash: Sha256::new(), file, given: 0, _bringing: bringing })
     }
 }
 
@@ -77,7 +83,13 @@ impl ObjectWriter {
     /// Writes on.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.hash.update(bytes);
-        self.file.write(bytes).map_err(failure)
+        self.file.write(bytes).map_err(failure)?;
+        let waiting = self.file.len() - self.given;
+        if waiting >= WRITE_OUT {
+            self.file.begin_write_out(self.given, waiting);
+            self.given = self.file.len();
+        }
+        Ok(())
     }
 
     /// Its bytes are all there: checks them, and gives them their name. Corrupt if they are not what the name says.
