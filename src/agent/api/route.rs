@@ -275,6 +275,59 @@ mod tests {
         StepName::Named(name.to_owned())
     }
 
+    /// Under which path the description has it. Whoever adds an endpoint adds it there, too.
+    fn described(endpoint: &Endpoint) -> &'static str {
+        match endpoint {
+            Endpoint::BuildInfo => "/buildinfo",
+            Endpoint::Commands => "/commands",
+            Endpoint::Config => "/config",
+            Endpoint::Config2 => "/config2",
+            Endpoint::Container(_) => "/containers/{name}",
+            Endpoint::Containers => "/containers",
+            Endpoint::Daemon => "/daemons/{name}",
+            Endpoint::Daemons => "/daemons",
+            Endpoint::DriverChange(None, Change::Load) => "/drivers/load",
+            Endpoint::DriverChange(None, Change::Unload) => "/drivers/unload",
+            Endpoint::DriverChange(Some(_), Change::Load) => "/drivers/{name}/load",
+            Endpoint::DriverChange(Some(_), Change::Unload) => "/drivers/{name}/unload",
+            Endpoint::Drivers => "/drivers",
+            Endpoint::Events => "/events",
+            Endpoint::Groups => "/groups",
+            Endpoint::Logs(_) => "/logs/{container}",
+            Endpoint::Meta(Meta::Device) => "/device-meta",
+            Endpoint::Meta(Meta::User) => "/user-meta",
+            Endpoint::MetaKey(Meta::Device, _) => "/device-meta/{key}",
+            Endpoint::MetaKey(Meta::User, _) => "/user-meta/{key}",
+            Endpoint::Object(_) => "/objects/{sha256}",
+            Endpoint::Objects => "/objects",
+            Endpoint::Plan => "/plan",
+            Endpoint::Signal => "/signal",
+            Endpoint::Status => "/status",
+            Endpoint::Step(StepName::Named(name)) if name.starts_with("locals/") => "/steps/locals/{name}",
+            Endpoint::Step(_) => "/steps/{revision}",
+            Endpoint::StepMessage(StepName::Named(name)) if name.starts_with("locals/") => {
+                "/steps/locals/{name}/commitmsg"
+            }
+            Endpoint::StepMessage(_) => "/steps/{revision}/commitmsg",
+            Endpoint::StepProgress(StepName::Named(name)) if name.starts_with("locals/") => {
+                "/steps/locals/{name}/progress"
+            }
+            Endpoint::StepProgress(_) => "/steps/{revision}/progress",
+            Endpoint::Steps => "/steps",
+            Endpoint::StorageGc => "/storage/gc",
+            Endpoint::Unknown => "nowhere",
+            Endpoint::XconnectGraph => "/xconnect-graph",
+        }
+    }
+
+    #[test]
+    fn each_described_path_is_the_endpoint_it_describes() {
+        let document: serde_json::Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
+        for path in document["paths"].as_object().unwrap().keys().filter(|path| !path.starts_with(DEVICE)) {
+            assert_eq!(described(&Endpoint::of(&path.replace(['{', '}'], ""))), path);
+        }
+    }
+
     #[test]
     fn paths_are_taken_as_they_are_sent() {
         assert_eq!(Endpoint::of("/steps/locals/x"), Endpoint::Step(named("locals/x")));

@@ -114,6 +114,15 @@ impl Description {
         unmet
     }
 
+    /// None, then each example of the operation's body.
+    pub(crate) fn bodies(&self, operation: &Value) -> Vec<String> {
+        let kinds =
+            operation["requestBody"]["content"].as_object().into_iter().flat_map(|kinds| kinds.values());
+        let examples = kinds.filter_map(|content| content["examples"].as_object());
+        let values = examples.flat_map(|examples| examples.values().map(|one| text_of(&one["value"])));
+        std::iter::once(String::new()).chain(values).collect()
+    }
+
     /// The path with its parameters' examples in it, and those of the query that it must have.
     pub(crate) fn example(&self, path: &str, operation: &Value) -> String {
         let mut filled = path.to_owned();
@@ -142,18 +151,7 @@ pub(crate) fn requests() -> Vec<String> {
     let description = Description::load();
     let mut made = Vec::new();
     for (path, method, operation) in description.operations() {
-        let mut bodies = vec![String::new()];
-        for content in
-            operation["requestBody"]["content"].as_object().into_iter().flat_map(|kinds| kinds.values())
-        {
-            bodies.extend(
-                content["examples"]
-                    .as_object()
-                    .into_iter()
-                    .flat_map(|examples| examples.values())
-                    .map(|one| text_of(&one["value"])),
-            );
-        }
+        let bodies = description.bodies(&operation);
         let (method, path) = (method.to_uppercase(), description.example(&path, &operation));
         made.extend(bodies.iter().map(|body| {
             format!(

@@ -13,4 +13,5 @@ mod mutations;
 mod openapi;
 mod pvr;
 mod streams;
+mod whole_agent;
 mod wire;

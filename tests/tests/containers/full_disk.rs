@@ -41,6 +41,10 @@ fn a_full_data_partition_still_boots_rolls_back_and_explains() {
     device.events().until_goals_met(&["core", "web"]);
     assert!(device.status()["notes"].to_string().contains(FULL), "{}", device.status()["notes"]);
 
+    let object = vec![7; 1 << 20];
+    let digest = agent::digest::of(&object);
+    let refused = device.client().send("PUT", &format!("/objects/{digest}"), &object);
+    assert_eq!(refused.code, 507, "{}", refused.text());
     let refused = device.client().send("PUT", "/steps/locals/more", &factory().state().to_bytes());
     assert_eq!(refused.code, 507, "{}", refused.text());
 
@@ -73,6 +77,7 @@ fn a_full_data_partition_still_boots_rolls_back_and_explains() {
     // Beside its bytes, a block that says where they lie.
     assert!(kept_back(&device) >= RESERVE);
     assert!(!device.status()["notes"].to_string().contains(FULL), "{}", device.status()["notes"]);
+    assert_eq!(device.client().send("PUT", &format!("/objects/{digest}"), &object).code, 200);
     device.update("locals/good", &factory().replace(web(&format!("echo new; {READY}"))));
     device.events().until_update("locals/good", &["DONE", "ERROR", "WONTGO", "UPDATED"]);
     assert_eq!(device.progress_after_stop("locals/good")["status"], "DONE");
