@@ -397,6 +397,7 @@ fn device_endpoint(description: &mut Description) {
     meet("PUT", bytes, put, "hello", 200);
     meet("POST", "/objects/", "/objects/", &object, 409);
     meet("POST", "/objects/", "/objects/", "{}", 400);
+    meet("POST", "/objects/", "/objects/", &object.replace("\"application/octet-stream\"", "{}"), 400);
     meet("POST", "/objects/", "/objects/", &" ".repeat(20_000), 507);
     let found = meet("GET", "/objects/{sha256}", &format!("/objects/{hello}"), "", 200);
     let get = address(&found, "signed-geturl");

@@ -139,7 +139,12 @@ impl DeviceEndpoint {
             Some(size) => size.as_u64(),
             None => None,
         };
-        let (Some(digest), Some(size)) = (digest, size) else { return answer::bad_request(BAD_OBJECT) };
+        // They are repeated in the answer, where clients expect text.
+        let texts = ["id", "storage-id", "owner", "objectname", "mime-type"];
+        let is_text = texts.iter().all(|key| object.get(*key).is_none_or(Value::is_string));
+        let (Some(digest), Some(size), true) = (digest, size, is_text) else {
+            return answer::bad_request(BAD_OBJECT);
+        };
         if backend.store.has_object(&digest) {
             let mut answer = self.object(base, object, &digest, Use::Get);
             *answer.status_mut() = StatusCode::CONFLICT;
