@@ -127,9 +127,11 @@ impl Event {
             "phase" => {
                 format!("{:<12}  {}{why}", "device", output.paint(Tone::Strong, &visible(self.text("phase"))))
             }
-            "gap" => {
-                format!("{} events are missing here: {reason}", self.data.get("lost").unwrap_or(&Value::Null))
-            }
+            "gap" => match self.data.get("lost").and_then(Value::as_u64) {
+                // Whose events they would have been is not known.
+                None | Some(0) => format!("events may be missing here: {reason}"),
+                Some(lost) => format!("{lost} events are missing here: {reason}"),
+            },
             "note" => reason,
             _ => visible(&self.json()),
         }

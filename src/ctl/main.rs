@@ -160,9 +160,10 @@ fn place(cli: &Cli) -> Result<Place, Failed> {
         };
     };
     if !is_answered_over_a_network(&cli.command) {
-        return wrong(
-            "--host goes with post, get, clone device, diff --device, progress and events; all else is asked at the agent's socket",
-        );
+        let authoring = if cfg!(feature = "author") { "clone device, diff --device, " } else { "" };
+        return wrong(&format!(
+            "--host goes with post, get, {authoring}progress and events; all else is asked at the agent's socket"
+        ));
     }
     Host::parse(host, &cli.network).map(Place::Host)
 }

@@ -6,7 +6,14 @@ use clap::Args;
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct Network {
-    /// The device endpoint of another device, in place of a socket: for post, get, clone, diff --device, progress, events
+    #[cfg_attr(
+        feature = "author",
+        doc = "The device endpoint of another device, in place of a socket: for post, get, clone, diff --device, progress, events"
+    )]
+    #[cfg_attr(
+        not(feature = "author"),
+        doc = "The device endpoint of another device, in place of a socket: for post, get, progress, events"
+    )]
     #[arg(long, global = true, help_heading = super::EVERYWHERE, value_name = "URL", conflicts_with = "socket", value_hint = clap::ValueHint::Url)]
     pub(crate) host: Option<String>,
     /// The file with the token that the device asks for [else: $GOALCTL_TOKEN_FILE]

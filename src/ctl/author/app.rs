@@ -205,6 +205,14 @@ fn make(
     image: &Image,
     output: &Output,
 ) -> Result<(), Failed> {
+    if !src.text("base").is_empty() {
+        return Err(Failed::Checked {
+            text: format!(
+                "{name} lies over the image of {}: its root.ovl.squashfs is made by pvr, not by goalctl",
+                visible(src.text("base"))
+            ),
+        });
+    }
     src.set_origin(source, &image.origin);
     for (key, value) in
         [("image", wish.image.clone()), ("platform", wish.platform.as_ref().map(ToString::to_string))]
