@@ -293,6 +293,25 @@ fn a_container_is_updated_installed_listed_and_removed() {
 }
 
 #[test]
+fn an_image_over_another_is_left_to_who_made_it() {
+    let author = Author::new();
+    author.add(&author.write("image.tar", &image().archive()), &[]);
+    let mut src = author.json("web/src.json");
+    src["base"] = json!("base");
+    std::fs::write(author.dir().join("web/src.json"), src.to_string()).unwrap();
+    // What is made from src.json alone is for goalctl, too.
+    let installed = author.run(&["app", "install", "web"]);
+    assert!(author.read("web/lxc.container.conf").contains("/volumes/base/root.squashfs"), "{installed:?}");
+    let mut newer = image();
+    newer.layers.push(Tar::new().file("newer", b"x").bytes());
+    author.write("image.tar", &newer.archive());
+    let before = author.image();
+    let refused = author.run(&["app", "update", "web"]);
+    assert!(refused.err.contains("lies over the image of base"), "{refused:?}");
+    assert_eq!(author.image(), before);
+}
+
+#[test]
 fn a_listing_for_programs_has_what_src_json_says() {
     let author = Author::new();
     author.add(&author.write("image.tar", &image().archive()), &["--arg", "PV_ROLES=nobody"]);
