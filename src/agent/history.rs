@@ -18,6 +18,8 @@ use crate::words;
 const MOST: usize = 1024;
 /// Bytes kept at most: a walk of 100 containers is 600 happenings of 150 to 200 bytes.
 const MOST_BYTES: usize = 120 * 1024;
+/// Bytes that the ring grows by.
+const ROOM: usize = 16 * 1024;
 /// Bytes that one read returns at most (at least one happening).
 const PER_READ: usize = 16 * 1024;
 
@@ -34,8 +36,10 @@ struct Ring {
     first: u64,
     /// The id that the next happening gets.
     next: u64,
-    bytes: usize,
-    happened: VecDeque<Bytes>,
+    /// The happenings as the stream shows them, one after the other: an allocation for each would cost as much again.
+    text: VecDeque<u8>,
+    /// How long each is.
+    lengths: VecDeque<usize>,
 }
 
 /// What a follower gets for the id it has seen.
@@ -58,7 +62,7 @@ impl History {
     pub fn new(started: Time) -> Arc<History> {
         let next = started.as_micros().max(1);
         Arc::new(History {
-            ring: Mutex::new(Ring { first: next, next, bytes: 0, happened: VecDeque::new() }),
+            ring: Mutex::new(Ring { first: next, next, text: VecDeque::new(), lengths: VecDeque::new() }),
             last: watch::Sender::new(next - 1),
         })
     }
@@ -99,21 +103,25 @@ impl Ring {
     fn push(&mut self, now: Time, happening: &Happening) {
         let rendered = render(self.next, now, happening);
         self.next += 1;
-        self.bytes += rendered.len();
-        // Exactly as long as it is: what was reserved beyond that would stay as long as the happening.
-        self.happened.push_back(Bytes::from(rendered.into_boxed_str().into_boxed_bytes()));
-        while self.happened.len() > MOST || self.bytes > MOST_BYTES {
-            let Some(oldest) = self.happened.pop_front() else { return };
-            self.bytes -= oldest.len();
+        while self.lengths.len() >= MOST || self.text.len() + rendered.len() > MOST_BYTES {
+            // Longer than all that is kept.
+            let Some(oldest) = self.lengths.pop_front() else { return };
+            self.text.drain(..oldest);
         }
+        let length = self.text.len() + rendered.len();
+        if length > self.text.capacity() {
+            self.text.reserve_exact(length.next_multiple_of(ROOM) - self.text.len());
+        }
+        self.text.extend(rendered.as_bytes());
+        self.lengths.push_back(rendered.len());
     }
 
     fn oldest(&self) -> u64 {
-        self.next - self.happened.len() as u64
+        self.next - self.lengths.len() as u64
     }
 
     fn since(&self, seen: u64) -> Since {
-        let (from, mut text) = match seen {
+        let (from, text) = match seen {
             0 => (self.oldest(), String::new()),
             // How many a former agent had that its follower has not seen, nobody knows.
             _ if seen >= self.next || seen + 1 < self.first => {
@@ -127,14 +135,17 @@ impl Ring {
             _ => (seen + 1, String::new()),
         };
         let skip = usize::try_from(from - self.oldest()).unwrap_or(usize::MAX);
-        let mut to = from - 1;
-        for event in self.happened.iter().skip(skip) {
-            if to >= from && text.len() + event.len() > PER_READ {
+        let begin: usize = self.lengths.iter().take(skip).sum();
+        let (mut end, mut to) = (begin, from - 1);
+        for length in self.lengths.iter().skip(skip) {
+            if to >= from && text.len() + end - begin + length > PER_READ {
                 break;
             }
-            text.push_str(&String::from_utf8_lossy(event));
+            end += length;
             to += 1;
         }
+        let mut text = text.into_bytes();
+        text.extend(self.text.range(begin..end));
         if text.is_empty() { Since::Nothing } else { Since::Events { text: Bytes::from(text), to } }
     }
 }
@@ -245,6 +256,8 @@ mod tests {
         for _ in 0..100 {
             history.record(Time::ZERO, &[note(&"y".repeat(10_000))]);
         }
-        assert!(history.ring.lock().unwrap().bytes <= MOST_BYTES);
+        let ring = history.ring.lock().unwrap();
+        assert!(ring.text.len() <= MOST_BYTES && ring.text.capacity() <= MOST_BYTES + ROOM);
+        assert_eq!(ring.text.len(), ring.lengths.iter().sum::<usize>());
     }
 }

@@ -9,6 +9,7 @@
 //! An agent that PID 1 starts again finds most of it done; each step is one that may be done twice. What is missing and not
 //! needed is said, and gone on without: a device that is up can be asked what is wrong with it.
 
+mod bsp;
 mod modules;
 mod partition;
 mod storage;
@@ -24,6 +25,8 @@ use std::time::{Duration, SystemTime};
 use host::HostError;
 use host::device::{self, Watchdog};
 use model::lxc::Ipv4Network;
+use model::revision::Revision;
+use nix::errno::Errno;
 
 use crate::config::Config;
 
@@ -126,6 +129,8 @@ pub struct Prepared {
     pub(crate) notes: Vec<Arc<str>>,
     /// Whether the agent died so often that what is committed must not be started once more.
     pub(crate) is_worn_out: bool,
+    /// On a device of our own: modules that its first root does not have.
+    missing: Option<Vec<String>>,
 }
 
 impl Parent {
@@ -144,9 +149,9 @@ impl Parent {
     pub fn prepare(&self, config: &Config) -> Result<Prepared, InitError> {
         let mut prepared = Prepared { is_worn_out: self.deaths >= DEATHS, ..Prepared::default() };
         let options = &config.init;
-        for name in options.modules.split_ascii_whitespace() {
-            prepared.note(modules::load(name));
-        }
+        let (loaded, missing) = load(options.modules.split_ascii_whitespace());
+        loaded.into_iter().for_each(|outcome| prepared.note(outcome));
+        prepared.missing = Some(missing);
         prepared.note(device::loopback_up());
         if let Some(Interface { name, network, gateway }) = &options.interface {
             prepared.note(device::configure_interface(name, *network, *gateway));
@@ -174,7 +179,34 @@ impl Parent {
     }
 }
 
+/// How each went, and those that were not found.
+fn load<'a>(names: impl Iterator<Item = &'a str>) -> (Vec<Result<(), HostError>>, Vec<String>) {
+    let (mut outcomes, mut missing) = (Vec::new(), Vec::new());
+    for name in names {
+        match modules::load(name) {
+            Err(error) if error.errno == Errno::ENOENT => missing.push(name.to_owned()),
+            outcome => outcomes.push(outcome),
+        }
+    }
+    (outcomes, missing)
+}
+
 impl Prepared {
+    /// Goes on once it is known which revision was booted, whose files lie in `trail`: its modules and firmware are shown to the
+    /// kernel, then what was missing is looked for again. For the report, what went wrong.
+    pub(crate) fn show_bsp(&self, revision: Option<&Revision>, trail: &Path) -> Vec<Arc<str>> {
+        let Some(missing) = &self.missing else { return Vec::new() };
+        let bsp = revision.and_then(|revision| revision.device().bsp.as_ref());
+        let shown = bsp.map(|bsp| bsp::show(bsp, &trail.join("bsp"))).unwrap_or_default();
+        let (loaded, missing) = load(missing.iter().map(String::as_str));
+        let failed =
+            shown.into_iter().chain(loaded).filter_map(Result::err).map(|error| format!("failed to {error}"));
+        let missing = missing.into_iter().map(|name| format!("failed to find module {name}"));
+        let notes: Vec<Arc<str>> = failed.chain(missing).map(Arc::from).collect();
+        notes.iter().for_each(|note| log::warn!("op=init error={note:?}"));
+        notes
+    }
+
     fn note(&mut self, outcome: Result<(), HostError>) {
         if let Err(error) = outcome {
             self.say(&format!("failed to {error}"));

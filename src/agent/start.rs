@@ -153,7 +153,7 @@ pub async fn start_with(config: Config, prepared: Prepared) -> Result<Agent, Sta
         record: &record,
         loader: &loader,
         device: &device,
-        is_worn_out: prepared.is_worn_out,
+        prepared: &prepared,
     };
     let seen = see.see(notes, kept)?;
 
@@ -219,7 +219,7 @@ struct See<'a> {
     record: &'a Record,
     loader: &'a Loader,
     device: &'a Device,
-    is_worn_out: bool,
+    prepared: &'a Prepared,
 }
 
 /// What was seen.
@@ -234,7 +234,7 @@ struct Seen {
 impl See<'_> {
     fn see(&self, mut notes: Vec<Arc<str>>, kept: Kept) -> Result<Seen, StartError> {
         let mut durable = self.durable(&mut notes);
-        if self.is_worn_out {
+        if self.prepared.is_worn_out {
             // It never got as far as to count by itself.
             durable.unsettled_starts = durable.unsettled_starts.max(self.config.settings.unsettled_starts);
         }
@@ -244,8 +244,15 @@ impl See<'_> {
         let begun = lives.iter().filter(|noted| noted.life.stage == Stage::Starting);
         let cut_off = begun.map(|noted| noted.life.container.clone()).collect();
         let alive = effects::find(lives, self.device, kept)?;
+        let revisions = self.revisions(&durable, &booted);
+        let id = match &booted {
+            BootedAs::Committed(revision) | BootedAs::Trying(revision) => revision,
+            BootedAs::NoLoader => &durable.committed,
+        };
+        let revision = revisions.get(id).and_then(|found| found.as_deref().ok());
+        notes.extend(self.prepared.show_bsp(revision, &self.store.trail_path(id)));
         let observed = Observed {
-            revisions: self.revisions(&durable, &booted),
+            revisions,
             booted,
             alive: alive.iter().map(|life| (life.key(), life.former())).collect(),
             next_generation,

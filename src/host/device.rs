@@ -18,6 +18,7 @@ use rustix::fs::inotify;
 use crate::error::{AsErrno, HostError};
 use crate::netlink::Route;
 use crate::sys;
+use crate::{block, detached};
 
 /// Mounts a file system that is on a device.
 ///
@@ -26,6 +27,17 @@ use crate::sys;
 pub fn mount(device: &Path, place: &Path, kind: &str) -> Result<(), HostError> {
     nix::mount::mount(Some(device), place, Some(kind), MsFlags::MS_NOATIME, None::<&str>)
         .map_err(HostError::at("mount", format!("{} ({kind}) on {}", device.display(), place.display())))
+}
+
+/// Mounts an image (squashfs or erofs), read-only.
+///
+/// # Errors
+/// It is no such image; the kernel's own.
+pub fn mount_image(image: &Path, place: &Path) -> Result<(), HostError> {
+    let subject = || format!("{} on {}", image.display(), place.display());
+    let tree = block::image(&image.display().to_string())?;
+    let target = File::open(place).map_err(HostError::at("mount", subject()))?;
+    detached::attach(tree.as_fd(), target.as_fd()).map_err(HostError::at("mount", subject()))
 }
 
 /// Grows a mounted ext4 to so many of its blocks.

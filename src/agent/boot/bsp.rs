@@ -35,6 +35,11 @@ pub struct BootFile {
 pub fn files(revision: &Revision, trail: &std::path::Path) -> Result<Vec<BootFile>, BootError> {
     let Some(bsp) = &revision.device().bsp else { return Ok(Vec::new()) };
     let refused = |problem: String| BootError::Revision { revision: revision.id().clone(), problem };
+    if let Some(addon) = bsp.addons.first() {
+        return Err(refused(format!(
+            "its BSP lays bsp/{addon} over the initrd (addons), which this version cannot do"
+        )));
+    }
     let named: Vec<(&'static str, &str)> = match &bsp.kernel {
         BootImage::Parts { linux, initrd, fdt } => {
             let initrd = initrd.as_deref().map(|file| ("pv-initrd.img", file));

@@ -9,8 +9,7 @@ use nix::errno::Errno;
 
 /// Loads a module. One that is built in, or loaded already, is there.
 pub(super) fn load(name: &str) -> Result<(), HostError> {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let folder = Path::new("/lib/modules").join(release);
+    let folder = Path::new("/lib/modules").join(super::bsp::release());
     let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap_or_default();
     match files(name, &read("modules.dep")) {
         Some(files) => files.iter().try_for_each(|file| device::load_module(&folder.join(file), "")),

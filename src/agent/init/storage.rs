@@ -48,7 +48,7 @@ pub(super) fn make_ready(
     Ok(written.max(newest(place)))
 }
 
-fn is_mounted(place: &Path) -> bool {
+pub(super) fn is_mounted(place: &Path) -> bool {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     mounts.lines().any(|line| line.split(' ').nth(1).is_some_and(|at| Path::new(at) == place))
 }

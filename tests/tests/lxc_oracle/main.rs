@@ -291,10 +291,10 @@ fn by_lxc(name: &'static str, folder: &Path, conf: &str) -> Facts {
     fs::create_dir_all(home.join(name)).unwrap();
     fs::write(home.join(name).join("config"), conf).unwrap();
     let log = folder.join("lxc.log");
-    // It hands on what its own parent ignores, as a shell's background jobs do.
+    // It hands on what its own parent ignores, such as a shell's background job; the agent does not.
     let starter = Command::new("env")
         .args([
-            "--default-signal=INT,QUIT",
+            "--default-signal",
             "unshare",
             "-m",
             "sh",
