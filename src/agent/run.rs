@@ -83,8 +83,6 @@ impl Agent {
                 return code;
             }
             self.arm();
-            // A hundred containers that start at once are some hundred events: a client is answered between two of them.
-            tokio::task::yield_now().await;
         }
     }
 
