@@ -1,5 +1,8 @@
 //! The command line: help texts, exit codes, where the socket is looked for.
 
+use std::io::Write;
+use std::process::Stdio;
+
 use crate::goalctl::{command, goalctl, program, said, without};
 
 #[test]
@@ -43,13 +46,15 @@ fn the_devices_end_is_asked_for_on_a_terminal_or_said_to_be_meant() {
     assert_eq!(goalctl(&["poweroff", "--yes", "--socket", "/nonexistent/pv-ctrl"]).code, 3);
     assert_eq!(goalctl(&["run", "locals/x", "--once", "--commit"]).code, 2);
     for (answer, code, told) in [("n", 0, "nothing was done"), ("y", 3, "cannot reach the agent")] {
-        // A terminal of its own, which also ends its output.
+        // A terminal of its own. Whoever types stays: `script` may drop what is printed after the end of what is typed.
         let line = format!("{} poweroff --socket /nonexistent/pv-ctrl", program().display());
-        let terminal = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(terminal.path(), format!("{answer}\n")).unwrap();
         let mut script = std::process::Command::new("script");
         script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
-        let ended = script.stdin(std::fs::File::open(terminal.path()).unwrap()).output().unwrap();
+        let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut typed = script.stdin.take().unwrap();
+        writeln!(typed, "{answer}").unwrap();
+        let ended = script.wait_with_output().unwrap();
+        drop(typed);
         let shown = String::from_utf8_lossy(&ended.stdout).into_owned();
         assert!(shown.contains("switch off the device? [y/N]") && shown.contains(told), "{answer}: {shown}");
         assert_eq!(ended.status.code(), Some(code), "{answer}: {shown}");
