@@ -328,6 +328,31 @@ fn objects_come_and_go_out_as_they_are() {
 }
 
 #[test]
+fn a_listing_that_was_asked_for_before_shows_what_has_changed_since() {
+    let device = Device::new();
+    let listed = |path: &str| device.says("GET", path, "").1;
+    let step = "/steps/locals/new";
+    let (objects, steps) = (listed("/objects"), listed("/steps"));
+    assert_eq!(device.says("GET", step, "").0, 404);
+    // Twice: the second answer is the one that was kept.
+    assert_eq!((listed("/objects"), listed("/steps")), (objects.clone(), steps.clone()));
+
+    let sha = digest::of(b"hello").to_string();
+    assert_eq!(device.says("PUT", &format!("/objects/{sha}"), "hello").0, 200);
+    assert!(!objects.contains(&sha) && listed("/objects").contains(&sha));
+
+    // No report follows any of these here: it is the disk that has changed.
+    device.store.install(&id("locals/new"), br##"{"#spec": "pantavisor-service-system@1"}"##).unwrap();
+    assert!(!steps.contains("locals/new") && listed("/steps").contains("locals/new"));
+    assert_eq!(device.says("GET", step, "").0, 200);
+    assert_eq!(device.says("PUT", &format!("{step}/commitmsg"), "why").0, 200);
+    assert!(listed("/steps").contains("why"));
+    let before = listed(&format!("{step}/progress"));
+    device.store.write_progress(&id("locals/new"), &Progress::new(UpdateStatus::Done, "over")).unwrap();
+    assert_ne!(listed(&format!("{step}/progress")), before);
+}
+
+#[test]
 fn an_object_that_is_cut_off_leaves_nothing() {
     let device = Device::new();
     let hello = digest::of(b"hello");
