@@ -175,6 +175,10 @@ impl Parent {
             let length = watchdog.set_length(length)?;
             Ok((watchdog, length))
         });
+        // Of the device's start, not of this agent's.
+        if self.deaths == 0 && made.as_ref().is_ok_and(|(watchdog, _)| watchdog.has_bitten()) {
+            prepared.say("the hardware watchdog restarted the device: it was not fed in time");
+        }
         made.map_err(|error| prepared.say(&format!("no hardware watchdog: failed to {error}"))).ok()
     }
 }

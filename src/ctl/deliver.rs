@@ -27,6 +27,8 @@ use crate::show::Progress;
 
 /// How long a restarting agent may leave its socket unanswered while an update is followed.
 const AWAY: Duration = Duration::from_secs(120);
+/// Bytes that are rather sent than asked for: the list of what a device has grows with every revision that it keeps.
+const LITTLE: u64 = 256 * 1024;
 
 #[derive(Debug, Deserialize)]
 struct OnDevice {
@@ -37,8 +39,7 @@ pub(crate) async fn post(client: &Client, output: &Output, post: &Post) -> Resul
     let bundle = Bundle::open(&post.path)?;
     check::refuse_wrong(&post.path, &bundle)?;
     let revision = name(post, &bundle)?;
-    send_objects(client, output, &bundle).await?;
-    put_step(client, &revision, &bundle.state).await?;
+    deliver(client, output, &bundle, &revision).await?;
     committed::advance(output, &post.path, &bundle).await?;
     if let Some(message) = &post.message {
         let path = format!("/steps/{revision}/commitmsg");
@@ -74,8 +75,42 @@ pub(crate) fn name(post: &Post, bundle: &Bundle) -> Result<RevisionId, Failed> {
     Err(Failed::Usage { text: format!("--name {name}: only locals/NAME can be given on the device") })
 }
 
-async fn send_objects(client: &Client, output: &Output, bundle: &Bundle) -> Result<(), Failed> {
-    let there = on_device(client).await?;
+/// Objects first, then the state that names them. Who posts the same again may find that the device has lost some of them since: only
+/// its list of objects is certain then.
+async fn deliver(
+    client: &Client,
+    output: &Output,
+    bundle: &Bundle,
+    revision: &RevisionId,
+) -> Result<(), Failed> {
+    let is_there = has_step(client, revision, &bundle.state).await?;
+    let there = match is_there {
+        true => None,
+        false => enough_of_what_runs(client, bundle).await,
+    };
+    let there = match there {
+        Some(there) => there,
+        None => on_device(client).await?,
+    };
+    send_objects(client, output, bundle, &there).await?;
+    if is_there { Ok(()) } else { put(client, revision, &bundle.state).await }
+}
+
+/// The objects of what runs, unless so much else is named that the device's list is worth asking for.
+async fn enough_of_what_runs(client: &Client, bundle: &Bundle) -> Option<BTreeSet<Digest>> {
+    let running = client.get("/steps/current").await.ok()?;
+    let there = set_of(&mut named_objects(&running).into_values());
+    let (named, sizes) = (set_of(&mut named_objects(&bundle.state).into_values()), bundle.sizes());
+    let others = named.difference(&there).try_fold(0, |sum, digest| Some(sum + sizes.get(digest)?));
+    others.filter(|bytes| *bytes <= LITTLE).map(|_| there)
+}
+
+async fn send_objects(
+    client: &Client,
+    output: &Output,
+    bundle: &Bundle,
+    there: &BTreeSet<Digest>,
+) -> Result<(), Failed> {
     let named = named_objects(&bundle.state);
     let sizes = bundle.sizes();
     if let Some((key, digest)) =
@@ -84,7 +119,7 @@ async fn send_objects(client: &Client, output: &Output, bundle: &Bundle) -> Resu
         return Err(nowhere(key, digest));
     }
     let named = set_of(&mut named.into_values());
-    let lacking = set_of(&mut named.difference(&there).copied());
+    let lacking = set_of(&mut named.difference(there).copied());
     let bytes = send(client, bundle, &lacking).await?;
     told(output, lacking.len(), bytes, named.len())
 }
@@ -150,13 +185,21 @@ async fn put_object(
 
 /// Sends the state, unless exactly this is there under that name already.
 pub(crate) async fn put_step(client: &Client, revision: &RevisionId, state: &[u8]) -> Result<(), Failed> {
-    let path = format!("/steps/{revision}");
-    let there = client.call(Method::GET, &path, Vec::new()).await?;
-    if there.status == StatusCode::OK && there.body == state {
-        return Ok(());
-    }
-    let answer = client.call(Method::PUT, &path, state.to_vec()).await?;
+    if has_step(client, revision, state).await? { Ok(()) } else { put(client, revision, state).await }
+}
+
+async fn has_step(client: &Client, revision: &RevisionId, state: &[u8]) -> Result<bool, Failed> {
+    let there = client.call(Method::GET, &step(revision), Vec::new()).await?;
+    Ok(there.status == StatusCode::OK && there.body == state)
+}
+
+async fn put(client: &Client, revision: &RevisionId, state: &[u8]) -> Result<(), Failed> {
+    let answer = client.call(Method::PUT, &step(revision), state.to_vec()).await?;
     answer.expect_success(&format!("post {revision}")).map(drop)
+}
+
+fn step(revision: &RevisionId) -> String {
+    format!("/steps/{revision}")
 }
 
 async fn begin(

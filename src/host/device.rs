@@ -221,6 +221,13 @@ impl Watchdog {
             .map_err(HostError::at("set", "the watchdog's length"))
     }
 
+    /// Whether it was this watchdog that started the device anew. Drivers that cannot tell say no.
+    #[must_use]
+    pub fn has_bitten(&self) -> bool {
+        const CARD_RESET: i32 = 0x20;
+        sys::watchdog_boot_status(self.0.as_fd()).is_ok_and(|status| status & CARD_RESET != 0)
+    }
+
     /// Feeds it.
     ///
     /// # Errors

@@ -405,6 +405,15 @@ pub(crate) fn set_watchdog(watchdog: BorrowedFd<'_>, seconds: i32) -> Result<u32
     outcome.and_then(|_| u32::try_from(value).map_err(|_| Errno::ERANGE))
 }
 
+/// What a watchdog's driver knows of why the device started: bits of the kernel's `watchdog.h`.
+pub(crate) fn watchdog_boot_status(watchdog: BorrowedFd<'_>) -> Result<i32, Errno> {
+    const GET_BOOT_STATUS: libc::c_ulong = 0x8004_5702;
+    let mut value = 0;
+    // SAFETY: it takes a pointer to one int, which it writes.
+    let outcome = unsafe { libc::ioctl(watchdog.as_raw_fd(), GET_BOOT_STATUS as _, &raw mut value) };
+    Errno::result(outcome).map(|_| value)
+}
+
 /// The kernel's `struct blkpg_partition`.
 #[repr(C)]
 struct PartitionChange {

@@ -129,6 +129,21 @@ fn a_posted_folder_is_on_the_device_whole() {
 }
 
 #[test]
+fn what_runs_is_not_sent_again_unless_the_same_post_comes_again() {
+    let device = Device::new();
+    assert_eq!(post(&device, &["--name", "locals/x"]).code, 0);
+    let state = device.store.state_bytes(&id("locals/x")).unwrap();
+    device.store.install(&id("locals/one"), &state).unwrap();
+    std::fs::remove_file(device.store.root().join("objects").join(digest(IMAGE))).unwrap();
+    let first = post(&device, &["--name", "locals/y"]);
+    assert!(first.out.starts_with("objects: 0 sent (0 bytes), 2 were there\n"), "{first:?}");
+    assert!(!device.store.has_object(&object(IMAGE)), "what runs was taken to be there");
+    let again = post(&device, &["--name", "locals/y"]);
+    let sent = format!("objects: 1 sent ({} bytes), 1 were there\n", IMAGE.len());
+    assert!(again.out.starts_with(&sent) && device.store.has_object(&object(IMAGE)), "{again:?}");
+}
+
+#[test]
 fn a_wrong_folder_is_refused_before_anything_is_sent() {
     let device = Device::new();
     let folder = tempfile::tempdir().unwrap();
