@@ -61,6 +61,10 @@ class Revision:
         self.add_object(f"{name}/lxc.container.conf", CONF.format(name=name, command=command, more=more).encode())
         self.add_object(f"{name}/root.squashfs", image)
 
+    def remove_container(self, name):
+        """Its objects go where nothing else names them."""
+        self.state = {key: value for key, value in self.state.items() if not key.startswith(f"{name}/")}
+
     def _used(self):
         named = {value for value in self.state.values() if isinstance(value, str)}
         return {digest: data for digest, data in self.objects.items() if digest in named}

@@ -66,6 +66,8 @@ pub(crate) struct Inputs {
 impl Agent {
     /// Lives until an action says to leave; the code that its process is to end with.
     pub async fn live(mut self) -> u8 {
+        // Who answers, and watches deadlines, does not wait for what it watches.
+        host::process::serve_first();
         self.step(Event::Booted).await;
         self.inputs.supervisor.ready();
         loop {

@@ -11,6 +11,15 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid
 use crate::error::HostError;
 use crate::sys;
 
+/// Has the kernel serve this thread before those of usual priority; what it makes is of usual priority again. Whoever gave this
+/// process another priority, or no right to change it, is obeyed.
+pub fn serve_first() {
+    const PRIORITY: i32 = -10;
+    if rustix::process::getpriority_process(None) == Ok(0) && sys::reset_priority_on_fork().is_ok() {
+        let _ = rustix::process::setpriority_process(None, PRIORITY);
+    }
+}
+
 /// A process, held by descriptor: readable once it has ended.
 #[derive(Debug)]
 pub struct Process {

@@ -383,6 +383,19 @@ pub(crate) fn attach_device_program(group: BorrowedFd<'_>, program: &[u64]) -> R
     .map(drop)
 }
 
+/// What this thread makes from now on has the usual priority, whatever its own is.
+pub(crate) fn reset_priority_on_fork() -> Result<(), Errno> {
+    const RESET_ON_FORK: libc::c_int = 0x4000_0000;
+    // The kernel's `struct sched_param`.
+    let usual: libc::c_int = 0;
+    // By number: musl's function only says that it is not there.
+    // SAFETY: sched_setscheduler reads one int.
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_OTHER | RESET_ON_FORK, &raw const usual)
+    })
+    .map(drop)
+}
+
 /// Grows a mounted ext4 to so many of its blocks.
 pub(crate) fn resize_ext4(mounted: BorrowedFd<'_>, blocks: u64) -> Result<(), Errno> {
     const RESIZE_FS: libc::c_ulong = 0x4008_6610;

@@ -543,3 +543,15 @@ fn an_ordinary_user_runs_the_whole_plan_of_a_conf() {
     Code(0)
     ");
 }
+
+#[test]
+fn who_serves_first_makes_what_does_not() {
+    // The comm before it is in brackets, and has no blank here.
+    let nice = |stat: &str| stat.split(' ').nth(18).unwrap().to_owned();
+    let own = move || nice(&std::fs::read_to_string("/proc/thread-self/stat").unwrap());
+    host::process::serve_first();
+    assert_eq!(own(), if nix::unistd::geteuid().is_root() { "-10" } else { "0" });
+    let child = std::process::Command::new("/bin/busybox").args(["cat", "/proc/self/stat"]).output().unwrap();
+    assert_eq!(nice(std::str::from_utf8(&child.stdout).unwrap()), "0");
+    assert_eq!(std::thread::spawn(own).join().unwrap(), "0");
+}
