@@ -34,20 +34,27 @@ class Device:
             raise Failed(f"goalctl {words}: exit code {code}: {said.strip()}")
         return json.loads(said[said.index("{"):] if "{" in said else said)
 
-    def until(self, what, check, timeout):
-        """Asks for the status again and again, over restarts of the device, until `check` likes it."""
-        until, last = time.monotonic() + timeout * self.slow, "nothing"
-        while time.monotonic() < until:
+    def _asked(self, what, look, timeout):
+        """Looks again and again, over restarts of the device, until what is seen is what was waited for; that."""
+        until, seen = time.monotonic() + timeout * self.slow, "nothing"
+        while time.monotonic() < until and self.machine.process.poll() is None:
             try:
-                last = self.ask("status --json", 20)
-                if check(last):
-                    return last
+                seen, is_it = look()
+                if is_it:
+                    return seen
             except (Failed, ValueError) as error:
-                last = str(error)
-                if self.machine.process.poll() is not None:
-                    break
+                seen = str(error)
             time.sleep(0.5)
-        raise Failed(f"{what} within {timeout * self.slow} s; last seen: {str(last)[:600]}")
+        raise Failed(f"{what} within {timeout * self.slow} s; last seen: {str(seen)[:600]}")
+
+    def until(self, what, check, timeout):
+        """Asks for the status until `check` likes it."""
+
+        def look():
+            status = self.ask("status --json", 20)
+            return status, check(status)
+
+        return self._asked(what, look, timeout)
 
     def ready(self, revision, timeout=120):
         """Runs this revision, every goal met, nothing under way."""
@@ -73,21 +80,16 @@ class Device:
 
     def ends(self, revision, statuses, timeout=180):
         """Waits until its update is over; how it went."""
-        until, last = time.monotonic() + timeout * self.slow, None
-        while time.monotonic() < until:
-            try:
-                last = self.progress(revision)
-                status = last.split()[0]
-                if status in ("DONE", "UPDATED", "ERROR", "WONTGO"):
-                    if status not in statuses:
-                        raise Wrong(f"revision {revision}: {last}")
-                    return last
-            except (Failed, ValueError) as error:
-                last = str(error)
-                if self.machine.process.poll() is not None:
-                    break
-            time.sleep(0.5)
-        raise Failed(f"the update to {revision} was not over within {timeout * self.slow} s; last seen: {last}")
+
+        def look():
+            progress = self.progress(revision)
+            status = progress.split()[0]
+            is_over = status in ("DONE", "UPDATED", "ERROR", "WONTGO")
+            if is_over and status not in statuses:
+                raise Wrong(f"revision {revision}: {progress}")
+            return progress, is_over
+
+        return self._asked(f"the update to {revision} over", look, timeout)
 
 
 def told(progress):

@@ -71,6 +71,7 @@ fn judge(bundle: &Bundle) -> Verdict {
                 errors.iter().filter(|error| !unread.contains_key(&*error.file)).cloned().collect()
         }
     }
+    verdict.notes.extend(without_run_json(&bundle.state));
     let unread = unread.into_keys();
     verdict.notes.extend(unread.map(|key| format!("{key}: not checked, its object did not come along")));
     let sizes = bundle.sizes();
@@ -80,6 +81,15 @@ fn judge(bundle: &Bundle) -> Verdict {
         verdict.notes.push(format!("{} objects did not come along and must be on the device", absent.len()));
     }
     verdict
+}
+
+/// What looks like a container and is none.
+fn without_run_json(state: &[u8]) -> Vec<String> {
+    let keys: BTreeMap<String, serde::de::IgnoredAny> = serde_json::from_slice(state).unwrap_or_default();
+    let names = keys.keys().filter_map(|key| key.strip_suffix("/lxc.container.conf"));
+    let lost = names.filter(|name| !keys.contains_key(&format!("{name}/run.json")));
+    lost.map(|name| format!("{name}/ has a lxc.container.conf, but no run.json: no container is made of it"))
+        .collect()
 }
 
 fn read(

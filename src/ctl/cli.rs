@@ -385,7 +385,7 @@ Examples:
 Called by the name pvtx (a link is enough), goalctl takes pvtx's own command line.
 The transaction lives in $PVTXDIR [default: /var/cache/pvtx as root, else ~/.local/share/pvtx].
 Exit codes beside the usual ones: 1 nothing was begun (add), 3 (remove, queue process), 11 (show, commit, deploy);
-12 the transaction is local (commit), or one is open (queue new).")]
+12 the transaction is local (commit), or one is open (queue new); 255 one is open (begin, queue process), or it is remote (deploy).")]
     Tx {
         #[command(subcommand)]
         command: Tx,

@@ -27,6 +27,8 @@ use crate::show::Progress;
 
 /// How long a restarting agent may leave its socket unanswered while an update is followed.
 const AWAY: Duration = Duration::from_secs(120);
+/// How long a device of the network may be away: it may have to boot.
+const AWAY_BEYOND: Duration = Duration::from_secs(300);
 /// Bytes that are rather sent than asked for: the list of what a device has grows with every revision that it keeps.
 const LITTLE: u64 = 256 * 1024;
 
@@ -39,6 +41,7 @@ pub(crate) async fn post(client: &Client, output: &Output, post: &Post) -> Resul
     let bundle = Bundle::open(&post.path)?;
     check::refuse_wrong(&post.path, &bundle)?;
     let revision = name(post, &bundle)?;
+    check_message(post.message.as_deref())?;
     deliver(client, output, &bundle, &revision).await?;
     committed::advance(output, &post.path, &bundle).await?;
     if let Some(message) = &post.message {
@@ -60,7 +63,25 @@ pub(crate) async fn run(client: &Client, output: &Output, run: &Run) -> Result<(
         (false, true) => "LOCAL_RUN_COMMIT",
         (false, false) => "LOCAL_RUN",
     };
-    begin(client, output, op, &address::revision(&run.revision)?, run.how).await
+    let revision = address::revision(&run.revision)?;
+    let there = client.call(Method::GET, &step(&revision), Vec::new()).await?;
+    if there.status == StatusCode::NOT_FOUND {
+        return Err(Failed::Checked {
+            text: format!("{revision} is not on the device; `goalctl steps` shows what is"),
+        });
+    }
+    begin(client, output, op, &revision, run.how).await
+}
+
+/// Before anything is sent: a message that is too long would be refused after all else.
+pub(crate) fn check_message(message: Option<&str>) -> Result<(), Failed> {
+    const LONGEST: usize = 256;
+    match message {
+        Some(text) if text.len() > LONGEST => Err(Failed::Usage {
+            text: format!("--message: {} bytes, of which a device keeps {LONGEST} at most", text.len()),
+        }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 pub(crate) fn name(post: &Post, bundle: &Bundle) -> Result<RevisionId, Failed> {
@@ -258,15 +279,8 @@ pub(crate) async fn follow(
             }
             // The agent restarts in a reboot update: it has not failed while it comes back.
             Ok(None) | Err(Failed::Broken { .. }) => {
-                let Place::Socket(socket) = client.place() else {
-                    return Err(Failed::Checked {
-                        text: format!(
-                            "the device is away; `goalctl progress {revision}` tells later how it went"
-                        ),
-                    });
-                };
                 output.line("the agent is away; waiting for it")?;
-                match reconnect(client, socket, revision, last).await? {
+                match reconnect(client, revision, last).await? {
                     Back::Over(outcome) => return outcome,
                     Back::GoesOn(again) => events = again,
                 }
@@ -282,22 +296,52 @@ enum Back {
     GoesOn(Events),
 }
 
-async fn reconnect(
+async fn reconnect(client: &Client, revision: &RevisionId, last: Option<u64>) -> Result<Back, Failed> {
+    let (patience, back) = match client.place() {
+        Place::Socket(socket) => {
+            (AWAY, tokio::time::timeout(AWAY, try_at_each_arrival(client, socket, revision, last)).await)
+        }
+        Place::Host(_) => {
+            let tried = try_again_and_again(client, revision, last);
+            (AWAY_BEYOND, tokio::time::timeout(AWAY_BEYOND, tried).await)
+        }
+    };
+    back.unwrap_or_else(|_| {
+        let why = format!("the agent did not come back within {} minutes", patience.as_secs() / 60);
+        Err(Failed::Unreachable {
+            place: Box::new(client.place().clone()),
+            cause: io::Error::new(io::ErrorKind::TimedOut, why),
+        })
+    })
+}
+
+/// Nothing on a network tells that a device is back.
+async fn try_again_and_again(
     client: &Client,
-    socket: &Path,
     revision: &RevisionId,
     last: Option<u64>,
 ) -> Result<Back, Failed> {
-    tokio::time::timeout(AWAY, try_at_each_arrival(client, socket, revision, last)).await.unwrap_or_else(
-        |_| {
-            Err(Failed::Unreachable {
-                place: Box::new(client.place().clone()),
-                cause: io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the agent did not come back within two minutes",
-                ),
-            })
-        },
+    const LONGEST: Duration = Duration::from_secs(2);
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match rejoin(client, revision, last).await {
+            Err(failed) if is_away(&failed) => {
+                #[expect(clippy::disallowed_methods, reason = "nothing can be waited for")]
+                tokio::time::sleep(pause).await;
+                pause = LONGEST.min(pause * 2);
+            }
+            back => return back,
+        }
+    }
+}
+
+/// It is not there, or has not decided its boot yet.
+fn is_away(failed: &Failed) -> bool {
+    matches!(
+        failed,
+        Failed::Unreachable { .. }
+            | Failed::Broken { .. }
+            | Failed::Refused { status: StatusCode::SERVICE_UNAVAILABLE, .. }
     )
 }
 

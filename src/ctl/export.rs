@@ -37,6 +37,11 @@ struct Revision<'a> {
 }
 
 pub(crate) async fn export(client: &Client, output: &Output, from: &str, file: &Path) -> Result<(), Failed> {
+    if file == Path::new("-") {
+        return Err(Failed::Usage {
+            text: "export writes a file: name it (./- for one of that name)".to_owned(),
+        });
+    }
     let Revision { source, state, sizes } = match Step::parse(from) {
         Ok(step) => Revision {
             source: Source::Device(client),

@@ -11,6 +11,8 @@ use crate::failed::Failed;
 
 const MOST_FILES: usize = 100_000;
 const DEEPEST: usize = 64;
+/// What lies beside a revision's own files, and is no part of it: what pvr keeps, what version control does.
+const BESIDE: [&str; 5] = [".pvr", ".git", ".gitattributes", ".gitignore", ".github"];
 const STATE_SPEC: &str = "pantavisor-service-system@1";
 
 /// What the files of a folder add up to.
@@ -90,7 +92,7 @@ fn find(root: &Path, folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> R
     for entry in std::fs::read_dir(folder).map_err(|cause| unreadable(folder, &cause))? {
         let entry = entry.map_err(|cause| unreadable(folder, &cause))?;
         let path = entry.path();
-        if depth == 0 && entry.file_name() == ".pvr" {
+        if depth == 0 && BESIDE.iter().any(|name| entry.file_name() == *name) {
             continue;
         }
         let kind = entry.file_type().map_err(|cause| unreadable(&path, &cause))?;

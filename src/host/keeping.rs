@@ -59,7 +59,11 @@ pub fn take_over(folder: &Path) -> Result<Kept, HostError> {
     set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE)).map_err(failed())?;
     let mut kept = Kept::new();
     loop {
-        let packet = channel::receive(socket.as_fd(), Wait::Yes).map_err(failed())?;
+        let packet = match channel::receive(socket.as_fd(), Wait::Yes) {
+            // It had nothing to hand over, and ended as we came.
+            Err(Errno::CONNRESET) => return Ok(kept),
+            packet => packet.map_err(failed())?,
+        };
         if packet.bytes.is_empty() {
             return Ok(kept);
         }

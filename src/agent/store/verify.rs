@@ -79,7 +79,7 @@ impl Store {
     }
 
     /// Reads a revision and every byte of its objects. Links what arrived after the revision did; an object whose bytes
-    /// turn out wrong loses its name, so that it can be brought again. Missing or Corrupt, with the objects' names.
+    /// turn out wrong loses its name, so that it can be brought again. Corrupt, with the names of objects that are missing or wrong.
     pub fn verify(&self, revision: &RevisionId) -> Result<Arc<Revision>, Failure> {
         let _bringing = self.occupancy.bring();
         let files = state::files(&self.state_bytes(revision)?)?;
@@ -96,8 +96,9 @@ impl Store {
             let detail = format!("verify revision {revision}: wrong sha256: {}", listed(&wrong));
             return Err(Failure::new(FailureKind::Corrupt, detail));
         }
+        // The state is there: an object that is not is a fault of what it names.
         if !missing.is_empty() {
-            return Err(lacks(revision, &missing));
+            return Err(Failure { kind: FailureKind::Corrupt, ..lacks(revision, &missing) });
         }
         self.load_revision(revision)
     }

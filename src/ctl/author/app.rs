@@ -245,6 +245,10 @@ fn make(
         let _ = std::fs::remove_file(&draft);
     }
     put?;
+    if conf::command(&src)? == conf::INIT && image.tree.find(conf::INIT.as_bytes()).is_none() {
+        let why = format!("nothing says what {name} runs, and it has no {}: see --config", conf::INIT);
+        output.line(&format!("{} {why}", output.paint(Tone::Busy, "warning:")))?;
+    }
     tell_left_out(name, image.left_out, output)?;
     output.line(&format!("{name}: root.squashfs has {size} bytes, from {}", visible(&source.to_string())))
 }

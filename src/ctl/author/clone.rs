@@ -43,6 +43,11 @@ impl From {
             return Ok(From::Device(Client::new(Place::Host(Host::parse(text, network)?))));
         }
         let path = PathBuf::from(text);
+        if !path.exists() {
+            let other =
+                "`device` is what the device runs; `goalctl export REV FILE` packs another of its revisions";
+            return Err(Failed::Usage { text: format!("clone {text}: no such file or folder; {other}") });
+        }
         let found = std::fs::metadata(&path).map_err(|cause| unreadable(&path, &cause))?;
         Ok(if found.file_type().is_socket() {
             From::Device(Client::new(Place::Socket(path)))

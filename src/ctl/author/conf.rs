@@ -106,8 +106,11 @@ fn program(conf: &mut Conf, src: &Src) -> Result<(), Failed> {
     Ok(())
 }
 
+/// What runs where the image names nothing.
+pub(crate) const INIT: &str = "/sbin/init";
+
 /// The entrypoint, then the command. A text instead of an array is split as LXC splits it.
-fn command(src: &Src) -> Result<String, Failed> {
+pub(crate) fn command(src: &Src) -> Result<String, Failed> {
     let mut words: Vec<String> = Vec::new();
     for key in ["Entrypoint", "Cmd"] {
         match src.image_config(key) {
@@ -123,7 +126,7 @@ fn command(src: &Src) -> Result<String, Failed> {
         }
     }
     if words.is_empty() {
-        return Ok("/sbin/init".to_owned());
+        return Ok(INIT.to_owned());
     }
     Ok(words.join(" "))
 }

@@ -102,10 +102,20 @@ impl Platform {
     }
 
     /// A wish without a variant takes any.
-    fn takes(&self, found: &Platform) -> bool {
+    pub(crate) fn takes(&self, found: &Platform) -> bool {
         self.os == found.os
             && self.architecture == found.architecture
             && (self.variant.is_none() || self.variant == found.variant)
+    }
+}
+
+impl Config {
+    pub(crate) fn platform(&self) -> Platform {
+        Platform {
+            os: self.os.clone(),
+            architecture: self.architecture.clone(),
+            variant: self.variant.clone(),
+        }
     }
 }
 
@@ -116,7 +126,8 @@ impl std::fmt::Display for Platform {
     }
 }
 
-/// The manifest for a platform. Where nobody wished for one, this machine's own, or the only one there is.
+/// The manifest for a platform. Where nobody wished for one, this machine's own, or the only one there is. The only one that says of
+/// no platform is taken, too: its config says which it is for.
 pub(crate) fn choose<'a>(
     name: &str,
     manifests: &'a [Descriptor],
@@ -135,7 +146,9 @@ pub(crate) fn choose<'a>(
     if let Some(fitting) = images.iter().find(fits) {
         return Ok(fitting);
     }
-    if let ([only], None) = (images.as_slice(), wish) {
+    if let [only] = images.as_slice()
+        && (wish.is_none() || only.platform.is_none())
+    {
         return Ok(only);
     }
     let there: Vec<String> =

@@ -104,7 +104,7 @@ pub(crate) async fn fetch(
         tag: reference.tag.clone(),
         digest: at,
     };
-    source::assemble(&name, named, Remote::Yes, &config, layers, spool).map(Some)
+    source::assemble(&name, named, Remote::Yes, &config, layers, spool, wish).map(Some)
 }
 
 impl<'a> Registry<'a> {

@@ -79,6 +79,7 @@ pub(crate) fn local(path: &Path, wish: &Wish, spool: &mut Spool) -> Result<Image
         return from_layout(&Store::Folder(path.to_owned()), wish, spool);
     }
     if found.is_dir() {
+        no_platform(path, wish)?;
         let mut left_out = LeftOut::default();
         let user = nix::unistd::geteuid();
         let owners = if user.is_root() { Owners::Kept } else { Owners::KeptBut(user.as_raw()) };
@@ -98,7 +99,19 @@ pub(crate) fn local(path: &Path, wish: &Wish, spool: &mut Spool) -> Result<Image
     if store.has("oci-layout") && store.has("index.json") {
         return from_layout(&store, wish, spool);
     }
+    no_platform(path, wish)?;
     from_root_tar(&name, &tar)
+}
+
+/// Files alone do not say what they are for.
+fn no_platform(path: &Path, wish: &Wish) -> Result<(), Failed> {
+    match &wish.platform {
+        None => Ok(()),
+        Some(platform) => Err(wrong(
+            &path.display().to_string(),
+            &format!("files alone say nothing of a platform, so not of {platform}; leave --platform out"),
+        )),
+    }
 }
 
 fn from_root_tar(name: &str, tar: &Section) -> Result<Image, Failed> {
@@ -146,7 +159,7 @@ fn from_archive(store: &Store, saved: &[Saved], wish: &Wish, spool: &mut Spool) 
     let layers = chosen.layers.iter().map(|path| Ok((path.clone(), store.section(path)?)));
     let layers = layers.collect::<Result<Vec<_>, Failed>>()?;
     let named = Named { name: repository.to_owned(), tag: tag.to_owned(), digest: format!("sha256:{id}") };
-    assemble(&name, named, Remote::No, &config_bytes, layers, spool)
+    assemble(&name, named, Remote::No, &config_bytes, layers, spool, wish)
 }
 
 fn from_layout(store: &Store, wish: &Wish, spool: &mut Spool) -> Result<Image, Failed> {
@@ -188,7 +201,7 @@ fn from_layout(store: &Store, wish: &Wish, spool: &mut Spool) -> Result<Image, F
     });
     let layers = layers.collect::<Result<Vec<_>, Failed>>()?;
     let named = Named { name: repository.to_owned(), tag: tag.to_owned(), digest: descriptor.digest.clone() };
-    assemble(&name, named, Remote::No, &config, layers, spool)
+    assemble(&name, named, Remote::No, &config, layers, spool, wish)
 }
 
 /// A document of a layout, its bytes compared with its digest.
@@ -236,8 +249,13 @@ pub(crate) fn assemble(
     config: &[u8],
     layers: Vec<(String, Section)>,
     spool: &mut Spool,
+    wish: &Wish,
 ) -> Result<Image, Failed> {
-    let config: Config = images::parse(&format!("the config of {name}"), config)?;
+    let mut config: Config = images::parse(&format!("the config of {name}"), config)?;
+    let platform = config.platform();
+    if let Some(wanted) = wish.platform.as_ref().filter(|wanted| !wanted.takes(&platform)) {
+        return Err(wrong(name, &format!("it is an image for {platform}, not for {wanted}")));
+    }
     let count = config.rootfs.diff_ids.len();
     if count != layers.len() {
         let why = format!("it has {} layers, but its config names {count}", layers.len());
@@ -254,13 +272,12 @@ pub(crate) fn assemble(
             return Err(wrong(&layer, &format!("it unpacks to sha256:{found}, its config says {diff}")));
         }
     }
-    let platform = Platform { os: config.os, architecture: config.architecture, variant: config.variant };
     let origin = Origin::Image {
         name: named.name,
         tag: named.tag,
         digest: named.digest,
         platform: platform.to_string(),
-        config: config.config.unwrap_or_default(),
+        config: config.config.take().unwrap_or_default(),
         remote: remote == Remote::Yes,
     };
     Ok(Image { tree, origin, left_out })

@@ -55,3 +55,35 @@ fn what_runs_is_fetched_edited_and_posted_back_and_what_is_bad_rolls_back() {
     assert_eq!(device.status()["revision"], "locals/roles");
     assert!(db.lives());
 }
+
+#[test]
+fn an_update_that_needs_a_restart_is_followed_from_afar() {
+    // The next agent must listen at the same address.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let base = Container::new("base", READY).goal("READY").with("restart_policy", json!("system"));
+    let device = Device::with(&Revision::new([base]), &[("GOALPOST_DEVICE_LISTEN", &free)]);
+    device.events().until_goals_met(&["base"]);
+    let endpoint = device.endpoint();
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("device");
+    assert!(goalctl(&endpoint, &["get"], &copy).status.success());
+    let spec = copy.join("base/run.json");
+    let run = fs::read_to_string(&spec).unwrap();
+
+    let mut better: Value = serde_json::from_str(&run).unwrap();
+    better["roles"] = json!(["mgmt"]);
+    fs::write(&spec, better.to_string()).unwrap();
+    let posted = goalctl(&endpoint, &["post", "--name", "locals/better", "--follow"], &copy);
+    assert_eq!(posted.status.code(), Some(0), "{}", out(&posted));
+    assert!(out(&posted).contains("the agent is away; waiting for it"), "{}", out(&posted));
+    assert_eq!(device.status()["revision"], "locals/better");
+
+    let conf = copy.join("base/lxc.container.conf");
+    let silent = fs::read_to_string(&conf).unwrap().replace("signal ready", "--version");
+    fs::write(&conf, silent).unwrap();
+    better["goal_timeout"] = json!(1);
+    fs::write(&spec, better.to_string()).unwrap();
+    let bad = goalctl(&endpoint, &["post", "--name", "locals/silent", "--follow"], &copy);
+    assert_eq!(bad.status.code(), Some(4), "{}", out(&bad));
+    assert_eq!(device.status()["revision"], "locals/better");
+}

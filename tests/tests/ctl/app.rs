@@ -250,6 +250,26 @@ fn a_platform_or_an_image_is_chosen_or_asked_for() {
 }
 
 #[test]
+fn a_platform_that_is_wished_for_is_the_images_own() {
+    let author = Author::new();
+    let layout = author.path("layout");
+    let mut manifest = Image { architecture: "riscv64", ..image() }.blobs(&layout, Packing::Gzip);
+    // As skopeo writes it.
+    manifest.as_object_mut().unwrap().remove("platform");
+    finish_layout(&layout, &[manifest]);
+    let archive = author.write("image.tar", &Image { architecture: "riscv64", ..image() }.archive());
+    let root = author.path("root");
+    std::fs::create_dir(&root).unwrap();
+    let mut said = String::new();
+    for source in [layout.to_str().unwrap(), &archive, root.to_str().unwrap()] {
+        said.push_str(&author.refusal(source, &["--platform", "linux/arm64"]));
+    }
+    insta::assert_snapshot!(said);
+    author.add(layout.to_str().unwrap(), &["--platform", "linux/riscv64"]);
+    assert_eq!(author.json("web/src.json")["docker_platform"], "linux/riscv64");
+}
+
+#[test]
 fn a_container_is_updated_installed_listed_and_removed() {
     let author = Author::new();
     author.add(

@@ -109,6 +109,10 @@ fn a_difference_is_told_key_by_key_and_path_by_path() {
     std::fs::write(dir.join("web/root.squashfs"), "another").unwrap();
     std::fs::write(dir.join("device.json"), "{}").unwrap();
     std::fs::remove_file(dir.join("README.md")).unwrap();
+    // Version control keeps its own beside it.
+    std::fs::create_dir(dir.join(".git")).unwrap();
+    std::fs::write(dir.join(".git/HEAD"), "ref: refs/heads/main").unwrap();
+    std::fs::write(dir.join(".gitignore"), "*~").unwrap();
     insta::assert_snapshot!(run(&["diff"]).out, @r#"
     - README.md
     + device.json

@@ -180,12 +180,23 @@ fn the_exit_code_of_follow_tells_the_outcome() {
         );
     }
     let missing = ask(&device, "host", &["run", "locals/nothing", "--follow"]);
-    assert_eq!(missing.code, 1, "{missing:?}");
+    let why = "goalctl: locals/nothing is not on the device; `goalctl steps` shows what is\n";
+    assert_eq!((missing.code, missing.err.as_str()), (1, why));
+}
+
+#[test]
+fn a_message_that_no_device_keeps_is_refused_before_anything_is_sent() {
+    let device = Device::new();
+    let said = post(&device, &["-m", &"x".repeat(257), "--run"]);
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.err.contains("257 bytes, of which a device keeps 256"), "{said:?}");
+    assert!(device.store.objects().unwrap().is_empty() && device.asked.lock().unwrap().is_empty());
 }
 
 #[test]
 fn what_failed_before_runs_only_with_force() {
     let device = Device::new();
+    device.store.install(&id("locals/failed"), br##"{"#spec":"pantavisor-service-system@1"}"##).unwrap();
     let said = ask(&device, "host", &["run", "locals/failed"]);
     assert_eq!(said.code, 1);
     insta::assert_snapshot!("run_failed_before", said.err);

@@ -75,6 +75,7 @@ fn what_the_device_runs_is_exported_without_a_name() {
     let said = ask(&device, "host", &["export", &at(folder.path(), "x.tar")]);
     good(&said);
     assert!(said.out.ends_with("x.tar: current, 0 objects (0 bytes)\n"), "{said:?}");
+    assert_eq!(ask(&device, "host", &["export", "locals/x", "-"]).code, 2, "no file is called so by chance");
     let said = ask(&device, "host", &["export", "locals/none", &at(folder.path(), "y.tar")]);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(!folder.path().join("y.tar").exists());

@@ -88,6 +88,9 @@ impl DeviceEndpoint {
         if !self.is_allowed(&parts.headers) {
             return unauthorized(origin);
         }
+        if backend.report().phase == Phase::Booting {
+            return answer::not_ready();
+        }
         let base = self.base(&parts.headers);
         match (path, verb) {
             (DevicePath::Remote, Verb::Get) => remote(&base),
