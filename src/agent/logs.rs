@@ -112,8 +112,8 @@ impl Logs {
     ) -> std::io::Result<JoinHandle<()>> {
         let source = self.source(container);
         let folder = format!("logs/{revision}/{container}").into();
-        let capture = capture::Capture::new(Arc::clone(self), source, folder, output)?;
-        Ok(tokio::spawn(capture.run()))
+        let mut capture = capture::Capture::new(Arc::clone(self), source, folder, output)?;
+        Ok(tokio::spawn(async move { capture.run().await }))
     }
 
     /// Reads what one life of a container says over its log sockets, until what is returned is dropped; what was said before

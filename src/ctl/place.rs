@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -157,7 +158,10 @@ impl Host {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "it has no address");
         for address in resolve::addresses(&self.name).await? {
             match TcpStream::connect((address, self.port)).await {
-                Ok(stream) => return self.secure(stream).await,
+                Ok(stream) => {
+                    ask_whether_it_is_there(&stream)?;
+                    return self.secure(stream).await;
+                }
                 Err(cause) => last = cause,
             }
         }
@@ -171,6 +175,16 @@ impl Host {
         }
         Ok(Box::new(stream))
     }
+}
+
+/// A device whose plug was pulled says nothing more, and a stream of what happens is quiet for hours: the kernel asks after it, and
+/// the stream ends within half a minute.
+fn ask_whether_it_is_there(stream: &TcpStream) -> io::Result<()> {
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &15)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &5)?;
+    setsockopt(stream, sockopt::TcpKeepCount, &3)?;
+    Ok(())
 }
 
 /// A host, as it stands in an address, with its port.

@@ -53,13 +53,13 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn new(who: Who, backend: Arc<Backend>) -> Listener {
+    pub(super) fn new(who: Who, backend: Arc<Backend>) -> Arc<Listener> {
         let in_flight = match who {
             Who::Host => OF_HOST,
             Who::Container { .. } => IN_FLIGHT,
             Who::Network(_) => DEVICE_IN_FLIGHT,
         };
-        Listener { who, backend, in_flight: Semaphore::new(in_flight) }
+        Arc::new(Listener { who, backend, in_flight: Semaphore::new(in_flight) })
     }
 
     pub(super) fn most_connections(&self) -> usize {

@@ -19,8 +19,8 @@ const BUFFER: usize = 32 * 1024;
 /// Until the next try where no descriptor is left.
 const FOR_DESCRIPTORS: Duration = Duration::from_secs(1);
 
-pub(super) async fn serve(socket: Socket, listener: Listener) {
-    let listener = Arc::new(listener);
+/// A task for each container waits in it: it holds little else than what it waits for.
+pub(super) async fn serve(socket: Socket, listener: Arc<Listener>) {
     let (mut served, mut told) = (Connections::default(), Connections::default());
     loop {
         tokio::select! {

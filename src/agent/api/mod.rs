@@ -132,23 +132,27 @@ impl Backend {
 }
 
 /// Answers on the host's socket, where everything may be asked. Never returns; dropping it ends its connections.
-pub async fn serve_host(listener: UnixListener, backend: Arc<Backend>) {
-    listen::serve(Socket::Unix(listener), Listener::new(Who::Host, backend)).await;
+pub fn serve_host(listener: UnixListener, backend: Arc<Backend>) -> impl Future<Output = ()> {
+    listen::serve(Socket::Unix(listener), Listener::new(Who::Host, backend))
 }
 
 /// Answers on the socket of one life of one container. Never returns; dropping it ends its connections.
-pub async fn serve_container(
+pub fn serve_container(
     listener: UnixListener,
     container: ContainerName,
     generation: Generation,
     role: Role,
     backend: Arc<Backend>,
-) {
+) -> impl Future<Output = ()> {
     let who = Who::Container { name: container, generation, role };
-    listen::serve(Socket::Unix(listener), Listener::new(who, backend)).await;
+    listen::serve(Socket::Unix(listener), Listener::new(who, backend))
 }
 
 /// Answers `pvr` and `goalctl --host`. Never returns; dropping it ends its connections.
-pub async fn serve_device(listener: TcpListener, endpoint: DeviceEndpoint, backend: Arc<Backend>) {
-    listen::serve(Socket::Tcp(listener), Listener::new(Who::Network(endpoint), backend)).await;
+pub fn serve_device(
+    listener: TcpListener,
+    endpoint: DeviceEndpoint,
+    backend: Arc<Backend>,
+) -> impl Future<Output = ()> {
+    listen::serve(Socket::Tcp(listener), Listener::new(Who::Network(endpoint), backend))
 }

@@ -103,18 +103,18 @@ pub(super) async fn live(world: Arc<World>, events: mpsc::Sender<Event>, order: 
         known: None,
     };
     let mut reporter = Reporter { world, events, note };
-    // Boxed: what a start needs is more than what a life that runs does, and is given back.
+    // Boxed, here and below: what a start, a stop or a report needs is more than what a life that runs does, and is given back.
     match Box::pin(begin(&mut reporter, order, &stops)).await {
         Ok(running) => {
-            reporter.started(Ok(running.process.pid())).await;
+            Box::pin(reporter.started(Ok(running.process.pid()))).await;
             let exit = reporter.watch(&running.process, &stops).await;
             // Its socket closes, its control group goes, before anybody hears that nothing is left.
             running.clear(&reporter.world, &reporter.note.container);
-            reporter.exited(exit).await;
+            Box::pin(reporter.exited(exit)).await;
         }
         Err(failure) => {
             reporter.write(Stage::Ended);
-            reporter.started(Err(failure)).await;
+            Box::pin(reporter.started(Err(failure))).await;
         }
     }
 }
@@ -141,7 +141,7 @@ pub(super) async fn watch_adopted(
     reporter.exited(exit).await;
 }
 
-async fn begin(reporter: &mut Reporter, order: Order, stops: &Stops) -> Result<Running, Failure> {
+async fn begin(reporter: &mut Reporter, order: Order, stops: &Stops) -> Result<Box<Running>, Failure> {
     reporter.note.known = Some(start::known(&reporter.world, &order)?);
     // Noted before the process exists: an agent that is killed in between finds out at its next start.
     reporter.note_start()?;
@@ -157,7 +157,7 @@ async fn begin(reporter: &mut Reporter, order: Order, stops: &Stops) -> Result<R
         }
     };
     let identity = Identity::of(&spawned.process);
-    let running = starting.run(&reporter.world, &order, spawned);
+    let running = Box::new(starting.run(&reporter.world, &order, spawned));
     // Only now: whoever finds this note can go on with the life, console and all.
     reporter.write(Stage::Running(identity));
     Ok(running)
@@ -204,8 +204,8 @@ impl Reporter {
             Ok(descriptor) => descriptor,
             Err(error) => {
                 // Without a way to see its end it must not live.
-                self.stop_failed(&error).await;
-                self.stop(process, StopHow::Force).await;
+                Box::pin(self.stop_failed(&error)).await;
+                Box::pin(self.stop(process, StopHow::Force)).await;
                 return process.wait_for_end().unwrap_or(Exit::Unknown);
             }
         };
@@ -213,7 +213,7 @@ impl Reporter {
             tokio::select! {
                 biased;
                 exit = ended(&descriptor, process) => return exit,
-                how = stops.next() => self.stop(process, how).await,
+                how = stops.next() => Box::pin(self.stop(process, how)).await,
             }
         }
     }

@@ -52,8 +52,8 @@ impl Capture {
         Ok(Capture { logs, source, folder, output, lines })
     }
 
-    /// Its timers are boxed: a container that is quiet, as most are, has none of them.
-    pub(super) async fn run(mut self) {
+    /// What a container that is quiet, as most are, does not need is boxed: there is a task for each output of each.
+    pub(super) async fn run(&mut self) {
         loop {
             let dropped = self.lines.dropped();
             let read = if dropped > 0 {
@@ -75,7 +75,7 @@ impl Capture {
         }
         let mut out = Vec::new();
         self.lines.end(&line_stamp(), &mut out);
-        self.send_last(out).await;
+        Box::pin(self.send_last(out)).await;
         self.logs.close(&self.source);
     }
 
