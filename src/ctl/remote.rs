@@ -71,6 +71,7 @@ pub(crate) async fn post(client: &Client, host: &Host, output: &Output, post: &P
     let bundle = Bundle::open(&post.path)?;
     check::refuse_wrong(&post.path, &bundle)?;
     let revision = deliver::name(post, &bundle)?;
+    deliver::check_message(post.message.as_deref())?;
     let remote: Remote = client.get_json("/.pvrremote").await?;
     let lacking = announce(client, host, &remote, &bundle).await?;
     let bytes = deliver::send_to(client, &bundle, &lacking.objects, &lacking.addresses).await?;
