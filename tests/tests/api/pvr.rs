@@ -214,6 +214,17 @@ fn what_runs_is_not_posted_again_and_an_update_is_waited_for() {
 }
 
 #[test]
+fn before_the_boot_is_decided_it_is_not_now_for_everything() {
+    let device = Device::new();
+    device.report.send_modify(|report| Arc::make_mut(report).phase = Phase::Booting);
+    for path in ["/cgi-bin/pvr/.pvrremote", "/cgi-bin/pvr/json", "/cgi-bin/pvr/steps/locals/x/progress"] {
+        let answer = ask(&device, 0, &request("GET", path, "", ""));
+        assert_eq!((answer.code, answer.body.as_str()), (503, &*error("State not loaded yet")), "{path}");
+        assert_eq!(answer.field("retry-after"), Some("1"), "{path}");
+    }
+}
+
+#[test]
 fn who_was_tried_in_vain_is_told_why() {
     let device = Device::new();
     let address = text(&remote(&device), "post-url").to_owned();

@@ -265,6 +265,9 @@ fn a_platform_that_is_wished_for_is_the_images_own() {
         said.push_str(&author.refusal(source, &["--platform", "linux/arm64"]));
     }
     insta::assert_snapshot!(said);
+    let bare = author.run(&["app", "add", "bare", "--from", root.to_str().unwrap()]);
+    let why = "warning: nothing says what bare runs, and it has no /sbin/init: see --config";
+    assert!(bare.code == 0 && bare.out.contains(why), "{bare:?}");
     author.add(layout.to_str().unwrap(), &["--platform", "linux/riscv64"]);
     assert_eq!(author.json("web/src.json")["docker_platform"], "linux/riscv64");
 }

@@ -113,6 +113,15 @@ fn a_difference_is_told_key_by_key_and_path_by_path() {
     std::fs::create_dir(dir.join(".git")).unwrap();
     std::fs::write(dir.join(".git/HEAD"), "ref: refs/heads/main").unwrap();
     std::fs::write(dir.join(".gitignore"), "*~").unwrap();
+    // A container that has lost what makes it one is no mistake, and is said.
+    std::fs::create_dir(dir.join("lost")).unwrap();
+    std::fs::write(dir.join("lost/lxc.container.conf"), "").unwrap();
+    let lost = "lost/ has a lxc.container.conf, but no run.json: no container is made of it";
+    assert!(run(&["check", "."]).out.contains(lost));
+    std::fs::remove_dir_all(dir.join("lost")).unwrap();
+    let nowhere = run(&["clone", "locals/x"]);
+    assert_eq!(nowhere.code, 2, "{nowhere:?}");
+    assert!(nowhere.err.contains("`goalctl export REV FILE` packs another"), "{nowhere:?}");
     insta::assert_snapshot!(run(&["diff"]).out, @r#"
     - README.md
     + device.json
