@@ -13,6 +13,8 @@ use model::ids::Digest;
 use serde_json::{Map, Value, json};
 use sha2::Digest as _;
 
+use crate::bench::load::Server;
+
 /// No single wait of a test takes longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -282,6 +284,10 @@ impl Agent {
 
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    pub fn server(&self) -> Server<'_> {
+        Server { socket: &self.socket, process: self.pid() }
     }
 
     pub fn client(&self) -> Client {

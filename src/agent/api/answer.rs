@@ -14,6 +14,8 @@ use model::request::{Refusal, Reply};
 
 pub(super) type Answer = Response<Body>;
 
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
 /// Why, in our own words, beside the field's text.
 const REASON: HeaderName = HeaderName::from_static("goalpost-reason");
 /// Longest value of that header: the shortest buffer among the field's clients is 8 KiB for everything.
@@ -25,6 +27,36 @@ pub(super) const NO_RESOURCE: &str = "Resource does not exist";
 pub(super) const NO_SPACE: &str = "Not enough disk space available";
 pub(super) const WRONG_METHOD: &str = "Method not supported for this endpoint";
 
+/// 200 with what is in memory.
+#[derive(Debug)]
+pub(super) struct Known {
+    kind: &'static str,
+    body: Bytes,
+}
+
+impl Known {
+    pub(super) fn json(body: Bytes) -> Known {
+        Known { kind: JSON, body }
+    }
+
+    pub(super) fn text(body: Bytes) -> Known {
+        Known { kind: TEXT, body }
+    }
+
+    /// For hyper to send.
+    pub(super) fn answer(self) -> Answer {
+        with_type(Body::Whole(self.body), HeaderValue::from_static(self.kind))
+    }
+
+    /// As it is sent on a connection that stays, head and all.
+    pub(super) fn sent(&self) -> Bytes {
+        let Known { kind, body } = self;
+        let head =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len());
+        Bytes::from([head.as_bytes(), body].concat())
+    }
+}
+
 /// 200 without data.
 pub(super) fn done() -> Answer {
     Response::new(Body::Whole(Bytes::new()))
@@ -32,17 +64,12 @@ pub(super) fn done() -> Answer {
 
 /// 200 with JSON.
 pub(super) fn json(text: Bytes) -> Answer {
-    with_type(Body::Whole(text), HeaderValue::from_static("application/json"))
+    Known::json(text).answer()
 }
 
 /// 200 with what the disk told, or why it told nothing.
 pub(super) fn read(text: Result<Bytes, Failure>) -> Answer {
     text.map_or_else(|failure| failed(&failure), json)
-}
-
-/// 200 with text.
-pub(super) fn text(text: Bytes) -> Answer {
-    with_type(Body::Whole(text), HeaderValue::from_static("text/plain; charset=utf-8"))
 }
 
 /// 200 with what `source` yields.

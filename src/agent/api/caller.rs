@@ -3,20 +3,18 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::http::request::Parts;
-use hyper::{Request, StatusCode, Version, header};
+use hyper::{Method, Request, StatusCode, Version, header};
 use model::ids::{ContainerName, Generation};
 use model::recovery::Role;
-use model::report::Phase;
 use tokio::sync::Semaphore;
 
-use super::answer::{self, Answer, Served};
+use super::answer::{self, Answer, Known, Served};
 use super::body::{self, BodyProblem, LeftOver};
 use super::head::Problem;
-use super::render::{Page, StatusOf};
+use super::recalled::Page;
 use super::route::{Endpoint, Verb, shown};
 use super::stream::Origin;
 use super::wire::Talk;
@@ -70,23 +68,17 @@ impl Listener {
         }
     }
 
-    /// The whole answer to a head that asks for a page and wants nothing else, from memory: it needs no hyper. `None` for any other.
+    /// The whole answer to a head that asks for what is in memory and wants nothing else: it needs no hyper. `None` for any other.
     pub(super) fn answer_to(&self, head: &[u8]) -> Option<Bytes> {
         let (line, headers) = head.split_at(head.iter().position(|byte| *byte == b'\r')?);
-        let (page, endpoint) = match line {
-            b"GET /containers HTTP/1.1" => (Page::Containers, Endpoint::Containers),
-            b"GET /groups HTTP/1.1" => (Page::Groups, Endpoint::Groups),
-            _ => return None,
-        };
-        let plain = headers.split(|byte| *byte == b'\n').all(|header| {
+        let target = str::from_utf8(line.strip_prefix(b"GET ")?.strip_suffix(b" HTTP/1.1")?).ok()?;
+        let is_plain = headers.split(|byte| *byte == b'\n').all(|header| {
             let name = header.split(|byte| *byte == b':').next().unwrap_or_default();
             !name.eq_ignore_ascii_case(b"connection") && !name.eq_ignore_ascii_case(b"expect")
         });
-        let report = self.backend.report.borrow();
-        match (plain, self.may_ask(Verb::Get, &endpoint), report.phase) {
-            (false, _, _) | (_, Permission::Denied, _) | (_, _, Phase::Booting) => None,
-            (true, Permission::Granted, _) => Some(self.backend.rendered.answer(page, &report)),
-        }
+        let (path, query) =
+            target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        if is_plain { self.known(path, query).map(|known| known.sent()) } else { None }
     }
 
     fn may_ask(&self, verb: Verb, endpoint: &Endpoint) -> Permission {
@@ -118,77 +110,46 @@ impl Caller {
     pub(super) fn new(listener: Arc<Listener>, talk: Arc<Talk>) -> Caller {
         Caller { listener, talk }
     }
-
-    /// What is answered from memory, without a task that waits.
-    fn at_once(&self, request: &Request<Incoming>) -> Option<Answer> {
-        if let Some(problem) = self.talk.refused.get() {
-            return Some(refused_head(*problem));
-        }
-        if !request.body().is_end_stream() || matches!(self.listener.who, Who::Network(_)) {
-            return None;
-        }
-        let (verb, endpoint) = (Verb::of(request.method()), Endpoint::of(request.uri().path()));
-        if let Permission::Denied = self.listener.may_ask(verb, &endpoint) {
-            return Some(answer::not_mgmt());
-        }
-        self.listener.known(verb, &endpoint)
-    }
 }
 
 impl hyper::service::Service<Request<Incoming>> for Caller {
     type Response = Answer;
     type Error = std::convert::Infallible;
-    type Future = Answering;
+    type Future = Pin<Box<dyn Future<Output = Served> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Answering {
-        self.talk.streams.store(false, Ordering::Relaxed);
-        let version = request.version();
-        if let Some(mut answer) = self.at_once(&request) {
-            close_if_old(version, &mut answer);
-            return Answering::Known(Some(answer));
-        }
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (listener, talk) = (self.listener.clone(), self.talk.clone());
-        Answering::Waited(Box::pin(async move {
-            let mut answer = listener.answer(request, talk.origin).await;
+        Box::pin(async move {
+            let version = request.version();
+            talk.streams.store(false, Ordering::Relaxed);
+            let mut answer = match talk.refused.get() {
+                Some(problem) => refused_head(*problem),
+                None => listener.answer(request, talk.origin).await,
+            };
             close_if_old(version, &mut answer);
             talk.streams.store(answer.body().is_open_ended(), Ordering::Relaxed);
-            answer
-        }))
-    }
-}
-
-/// An answer on its way.
-pub(super) enum Answering {
-    Known(Option<Answer>),
-    Waited(Pin<Box<dyn Future<Output = Answer> + Send>>),
-}
-
-impl Future for Answering {
-    type Output = Served;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Served> {
-        match &mut *self {
-            Answering::Known(answer) => answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer))),
-            Answering::Waited(answer) => answer.as_mut().poll(cx).map(Ok),
-        }
+            Ok(answer)
+        })
     }
 }
 
 impl Listener {
     /// One answer, whatever comes; nothing of the request is left unread that would take the answer away from its client.
     async fn answer(&self, request: Request<Incoming>, origin: Origin) -> Answer {
-        let Ok(_permit) = self.in_flight.try_acquire() else {
-            return self
-                .after_body(
-                    request.into_body(),
-                    answer::error(StatusCode::SERVICE_UNAVAILABLE, "Too many requests"),
-                )
-                .await;
-        };
         let (parts, mut body) = request.into_parts();
-        let answer = match &self.who {
-            Who::Network(endpoint) => endpoint.answer(&self.backend, origin, &parts, &mut body).await,
-            Who::Host | Who::Container { .. } => self.answer_local(&parts, &mut body).await,
+        let known = match parts.method {
+            Method::GET => self.known(parts.uri.path(), parts.uri.query()),
+            _ => None,
+        };
+        let answer = match (known, self.in_flight.try_acquire(), &self.who) {
+            (Some(known), _, _) => known.answer(),
+            (None, Err(_), _) => answer::error(StatusCode::SERVICE_UNAVAILABLE, "Too many requests"),
+            (None, Ok(_permit), Who::Network(endpoint)) => {
+                endpoint.answer(&self.backend, origin, &parts, &mut body).await
+            }
+            (None, Ok(_permit), Who::Host | Who::Container { .. }) => {
+                self.answer_local(&parts, &mut body).await
+            }
         };
         if parts.headers.contains_key(header::EXPECT) && !body.is_end_stream() {
             let mut answer = answer;
@@ -219,53 +180,56 @@ impl Listener {
         answer
     }
 
-    /// What needs no disk and nobody else.
-    fn known(&self, verb: Verb, endpoint: &Endpoint) -> Option<Answer> {
-        let backend = &self.backend;
-        match (verb, endpoint) {
-            (Verb::Get, Endpoint::Containers) => Some(self.rendered(Page::Containers)),
-            (Verb::Get, Endpoint::Groups) => Some(self.rendered(Page::Groups)),
-            (Verb::Get, Endpoint::Meta(kind)) => backend.metadata.at_hand(*kind).map(answer::json),
-            (Verb::Get, Endpoint::Config) => Some(answer::json(backend.settings.flat.clone())),
-            (Verb::Get, Endpoint::Config2) => Some(answer::json(backend.settings.list.clone())),
-            (Verb::Get, Endpoint::BuildInfo) => Some(answer::text(Bytes::from_static(BUILD_INFO.as_bytes()))),
+    /// What GET tells this caller without the disk and without anybody else.
+    fn known(&self, path: &str, query: Option<&str>) -> Option<Known> {
+        let (backend, endpoint) = (&self.backend, Endpoint::of(path));
+        let Permission::Granted = self.may_ask(Verb::Get, &endpoint) else { return None };
+        let body = match &endpoint {
+            Endpoint::BuildInfo => return Some(Known::text(Bytes::from_static(BUILD_INFO.as_bytes()))),
+            Endpoint::Config => backend.settings.flat.clone(),
+            Endpoint::Config2 => backend.settings.list.clone(),
+            Endpoint::Containers => backend.rendered.containers(&backend.booted()?),
+            Endpoint::Groups => backend.rendered.groups(&backend.booted()?),
             // No services are linked, and nothing is kept running beside the containers.
-            (Verb::Get, Endpoint::Daemons | Endpoint::XconnectGraph) => {
-                Some(answer::json(Bytes::from_static(b"[]")))
+            Endpoint::Daemons | Endpoint::XconnectGraph => Bytes::from_static(b"[]"),
+            Endpoint::Drivers if matches!(self.who, Who::Host) => Bytes::from_static(b"[]"),
+            Endpoint::Meta(kind) => backend.metadata.at_hand(*kind)?,
+            Endpoint::Objects => backend.remembered(&Page::Objects)?,
+            Endpoint::Plan => {
+                let (from, to) = plan::asked(backend, query)?;
+                backend.remembered(&Page::Plan(from, to))?
             }
-            _ => None,
-        }
-    }
-
-    fn rendered(&self, page: Page) -> Answer {
-        let report = self.backend.report.borrow();
-        match report.phase {
-            Phase::Booting => answer::not_ready(),
-            Phase::Running
-            | Phase::Verifying
-            | Phase::Trying
-            | Phase::Testing
-            | Phase::RollingBack
-            | Phase::OnlyAnswering
-            | Phase::ShuttingDown => answer::json(self.backend.rendered.page(page, &report)),
-        }
+            Endpoint::Status => backend.status(),
+            Endpoint::Step(name) => backend.remembered(&Page::Step(steps::found(backend, name).ok()?))?,
+            Endpoint::StepProgress(name) => {
+                backend.remembered(&Page::Progress(steps::found(backend, name).ok()?))?
+            }
+            Endpoint::Steps => backend.remembered(&Page::Steps)?,
+            Endpoint::Commands
+            | Endpoint::Container(_)
+            | Endpoint::Daemon
+            | Endpoint::DriverChange(..)
+            | Endpoint::Drivers
+            | Endpoint::Events
+            | Endpoint::Logs(_)
+            | Endpoint::MetaKey(..)
+            | Endpoint::Object(_)
+            | Endpoint::Signal
+            | Endpoint::StepMessage(_)
+            | Endpoint::StorageGc
+            | Endpoint::Unknown => return None,
+        };
+        Some(Known::json(body))
     }
 
     async fn dispatch(&self, asked: &Asked<'_>, body: &mut Incoming) -> Answer {
         let backend = &self.backend;
-        if let Some(answer) = self.known(asked.verb, &asked.endpoint) {
-            return answer;
-        }
         match (&asked.endpoint, asked.verb) {
             (Endpoint::Signal, Verb::Post) => requests::signal(backend, &self.who, body).await,
             (Endpoint::Commands, Verb::Post) => requests::command(backend, body).await,
             (Endpoint::Container(name), Verb::Put) => requests::control(backend, name, body).await,
             (Endpoint::StorageGc, Verb::Post) => requests::collect(backend).await,
-            (Endpoint::Status, Verb::Get) => {
-                let report = backend.report();
-                let of = StatusOf { event: backend.history.last(), disk: backend.store.full() };
-                answer::json(backend.rendered.status(&report, of))
-            }
+            (Endpoint::Containers | Endpoint::Groups, Verb::Get) => answer::not_ready(),
             (Endpoint::Events, Verb::Get) => streams::events(backend, asked.query, asked.last_event),
             (Endpoint::Objects, Verb::Get) => objects::list(backend).await,
             (Endpoint::Object(name), Verb::Get) => objects::get(backend, name).await,

@@ -38,7 +38,7 @@ use std::sync::Arc;
 use hyper::body::Bytes;
 use model::ids::{ContainerName, Generation};
 use model::recovery::Role;
-use model::report::{DeviceReport, Failure, FailureKind};
+use model::report::{DeviceReport, Failure, FailureKind, Phase};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 
@@ -51,7 +51,7 @@ use crate::power::Owner;
 use crate::store::Store;
 use caller::{Listener, Who};
 use recalled::{Page, Recalled, Then};
-use render::Rendered;
+use render::{Rendered, StatusOf};
 use stream::Socket;
 
 pub use pvr::DeviceEndpoint;
@@ -104,6 +104,17 @@ impl Backend {
         self.report.borrow().clone()
     }
 
+    /// The report, once there is something to tell.
+    fn booted(&self) -> Option<Arc<DeviceReport>> {
+        Some(self.report()).filter(|report| report.phase != Phase::Booting)
+    }
+
+    /// The page of the whole device.
+    fn status(&self) -> Bytes {
+        let of = StatusOf { event: self.history.last(), disk: self.store.full() };
+        self.rendered.status(&self.report(), of)
+    }
+
     /// Runs what blocks on the disk where it may.
     async fn on_disk<T: Send + 'static>(
         &self,
@@ -114,13 +125,22 @@ impl Backend {
         tokio::task::spawn_blocking(move || work(&store)).await.map_err(ending)?
     }
 
+    /// A page that the disk told, if it was read before and nothing has changed.
+    fn remembered(&self, page: &Page) -> Option<Bytes> {
+        self.recalled.find(page, &self.then())
+    }
+
+    fn then(&self) -> Then {
+        Then { names: self.store.names(), report: self.report() }
+    }
+
     /// A page that the disk tells. `read` reads it where that may block, unless it was read before and nothing has changed.
     async fn recalled(
         &self,
         page: Page,
         read: impl FnOnce(&Store, &DeviceReport) -> Result<Bytes, Failure> + Send + 'static,
     ) -> Result<Bytes, Failure> {
-        let then = Then { names: self.store.names(), report: self.report() };
+        let then = self.then();
         if let Some(text) = self.recalled.find(&page, &then) {
             return Ok(text);
         }

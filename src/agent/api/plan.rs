@@ -12,13 +12,7 @@ use super::route::query_value;
 
 /// GET /plan. `fetch` is only what the device lacks.
 pub(super) async fn plan(backend: &Backend, query: Option<&str>) -> Answer {
-    let running = backend.report().revision.clone();
-    let from = match query_value(query, "from").as_deref() {
-        None | Some("current") => running,
-        Some(name) => name.parse().ok(),
-    };
-    let to = query_value(query, "to").and_then(|name| name.parse::<RevisionId>().ok());
-    let (Some(from), Some(to)) = (from, to) else {
+    let Some((from, to)) = asked(backend, query) else {
         return answer::bad_request("Request must name two steps: ?from=REV&to=REV");
     };
     let page = Page::Plan(from.clone(), to.clone());
@@ -34,4 +28,13 @@ pub(super) async fn plan(backend: &Backend, query: Option<&str>) -> Answer {
         }
         planned => answer::read(planned),
     }
+}
+
+/// From where to where.
+pub(super) fn asked(backend: &Backend, query: Option<&str>) -> Option<(RevisionId, RevisionId)> {
+    let from = match query_value(query, "from").as_deref() {
+        None | Some("current") => backend.report().revision.clone()?,
+        Some(name) => name.parse().ok()?,
+    };
+    Some((from, query_value(query, "to")?.parse().ok()?))
 }

@@ -22,8 +22,8 @@ pub(super) struct Rendered {
 #[derive(Debug, Clone)]
 struct Pages {
     of: Arc<DeviceReport>,
-    containers: Text,
-    groups: Text,
+    containers: Bytes,
+    groups: Bytes,
     /// As it was asked for last.
     status: Option<(StatusOf, Bytes)>,
 }
@@ -37,30 +37,15 @@ pub(super) struct StatusOf {
     pub(super) disk: Option<String>,
 }
 
-/// One page: its bytes after the head of an answer, so that a whole answer is one piece.
-#[derive(Debug, Clone)]
-struct Text {
-    answer: Bytes,
-    head: usize,
-}
-
-/// Which page is wanted.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Page {
-    Containers,
-    Groups,
-}
-
 impl Rendered {
-    /// The bytes of `page` for `report`.
-    pub(super) fn page(&self, page: Page, report: &Arc<DeviceReport>) -> Bytes {
-        let Text { answer, head } = self.text(page, report);
-        answer.slice(head..)
+    /// For GET /containers.
+    pub(super) fn containers(&self, report: &Arc<DeviceReport>) -> Bytes {
+        self.pages(report, |pages| pages.containers.clone())
     }
 
-    /// The same with the head of an answer before it, on a connection that stays.
-    pub(super) fn answer(&self, page: Page, report: &Arc<DeviceReport>) -> Bytes {
-        self.text(page, report).answer
+    /// For GET /groups.
+    pub(super) fn groups(&self, report: &Arc<DeviceReport>) -> Bytes {
+        self.pages(report, |pages| pages.groups.clone())
     }
 
     /// The whole report, for GET /status.
@@ -72,13 +57,6 @@ impl Rendered {
                 pages.status = Some((of, text.clone()));
                 text
             }
-        })
-    }
-
-    fn text(&self, page: Page, report: &Arc<DeviceReport>) -> Text {
-        self.pages(report, |pages| match page {
-            Page::Containers => pages.containers.clone(),
-            Page::Groups => pages.groups.clone(),
         })
     }
 
@@ -95,24 +73,7 @@ impl Pages {
     fn of(report: &Arc<DeviceReport>) -> Pages {
         let containers: Vec<_> = report.containers.iter().map(Container::of).collect();
         let groups: Vec<_> = report.groups.iter().map(Group::of).collect();
-        Pages {
-            of: report.clone(),
-            containers: Text::of(&containers),
-            groups: Text::of(&groups),
-            status: None,
-        }
-    }
-}
-
-impl Text {
-    fn of(page: &impl Serialize) -> Text {
-        let body = json(page);
-        let head = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        let answer = [head.as_bytes(), &body].concat();
-        Text { answer: Bytes::from(answer), head: head.len() }
+        Pages { of: report.clone(), containers: json(&containers), groups: json(&groups), status: None }
     }
 }
 

@@ -149,7 +149,7 @@ fn refused(failure: &Failure) -> Answer {
 }
 
 /// Why a path names no revision.
-enum NoStep {
+pub(super) enum NoStep {
     BadName,
     Unknown,
 }
@@ -164,7 +164,7 @@ impl NoStep {
 }
 
 /// The revision that a path names; whether it is on the device is for the disk to say.
-fn found(backend: &Backend, name: &StepName) -> Result<RevisionId, NoStep> {
+pub(super) fn found(backend: &Backend, name: &StepName) -> Result<RevisionId, NoStep> {
     match name {
         StepName::Current => backend.report().revision.clone().ok_or(NoStep::Unknown),
         StepName::Named(name) => name.parse().map_err(|_| NoStep::Unknown),

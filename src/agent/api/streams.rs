@@ -10,7 +10,7 @@ use model::report::{FailureKind, Phase};
 use tokio::sync::watch;
 
 use super::Backend;
-use super::answer::{self, Answer, NextPiece, Source};
+use super::answer::{self, Answer, Known, NextPiece, Source};
 use super::route::{Segment, query_value};
 use crate::history::{History, Since};
 use crate::logs::{LogReader, Reading, What, unstamp};
@@ -67,7 +67,7 @@ pub(super) async fn logs(backend: &Backend, name: &Segment, query: Option<&str>)
     match reader {
         Ok(reader) => answer::stream(Output { reader }, "text/plain; charset=utf-8"),
         // A container that has said nothing yet is no error.
-        Err(failure) if failure.kind == FailureKind::Missing => answer::text(Bytes::new()),
+        Err(failure) if failure.kind == FailureKind::Missing => Known::text(Bytes::new()).answer(),
         Err(failure) => answer::failed(&failure),
     }
 }

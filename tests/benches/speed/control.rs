@@ -2,13 +2,13 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use serde_json::json;
-use tests::bench::load::{Answered, Load};
+use tests::bench::hello::Hello;
+use tests::bench::load::{Answered, Load, Server};
 use tests::bench::peers::now_micros;
-use tests::bench::{Times, hello, milliseconds};
+use tests::bench::{Times, milliseconds};
 use tests::live::Device;
 
 use crate::{Bench, control, probe_stamp};
@@ -55,24 +55,19 @@ pub(crate) fn requests_per_second(bench: &Bench) {
         let mut events = agent.events(0);
         (0..count).for_each(|_| drop(events.until("a start", |event| event["to"] == "STARTED")));
         let body = agent.client().get("/containers").body;
-        let hello = hello::Hello::start(bench.folder.path(), &body);
-        let libevent = hello::Libevent::start(bench.folder.path(), &body);
+        let peers =
+            [Some(Hello::hyper(bench.folder.path(), &body)), Hello::libevent(bench.folder.path(), &body)];
         for connections in [1, 50] {
-            let mut servers = vec![
-                ("goalpost", agent.socket().to_owned()),
-                ("hyper hello world, same body", hello.socket.clone()),
-            ];
-            servers
-                .extend(libevent.iter().map(|peer| ("libevent hello world, same body", peer.socket.clone())));
-            rates(count, connections, servers);
+            let peers = peers.iter().flatten().map(|peer| (peer.name, peer.server()));
+            rates(count, connections, [("goalpost", agent.server())].into_iter().chain(peers).collect());
         }
     }
 }
 
-fn rates(containers: usize, connections: usize, servers: Vec<(&str, PathBuf)>) {
-    let (names, sockets): (Vec<_>, Vec<_>) = servers.into_iter().unzip();
+fn rates(containers: usize, connections: usize, servers: Vec<(&str, Server<'_>)>) {
+    let (names, servers): (Vec<_>, Vec<_>) = servers.into_iter().unzip();
     let load = Load { path: "/containers", connections, requests: 8_000, rounds: 7 };
-    let answered = load.compare(&sockets);
+    let answered = load.compare(&servers);
     let ours = &answered[0];
     println!("\nGET /containers, {containers} containers, {connections} keep-alive connections");
     for (name, Answered { per_second, .. }) in names.iter().zip(&answered) {

@@ -1,7 +1,13 @@
 //! A load of GET requests over keep-alive connections, bounded in count, on a Unix socket of this machine.
+//!
+//! Which processor the kernel gives to client and server is chance, and changes a ratio more than anything that they do. So it is
+//! said: one connection is a conversation, in turns, on one processor; many keep a client busy on one and each server on another.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 
 use crate::live::Client;
 
@@ -16,6 +22,13 @@ pub struct Load<'a> {
     pub rounds: usize,
 }
 
+/// Where it is put: a socket, and the process whose first thread answers there.
+#[derive(Debug, Clone, Copy)]
+pub struct Server<'a> {
+    pub socket: &'a Path,
+    pub process: u32,
+}
+
 /// What became of it at one server.
 #[derive(Debug)]
 pub struct Answered {
@@ -27,12 +40,13 @@ pub struct Answered {
 
 impl Load<'_> {
     /// Puts it on each server in turn.
-    pub fn compare(self, servers: &[PathBuf]) -> Vec<Answered> {
+    pub fn compare(self, servers: &[Server<'_>]) -> Vec<Answered> {
+        let _placed: Vec<Placed> = self.place(servers);
         let mut rounds = vec![Vec::new(); servers.len()];
         let mut latencies = vec![Vec::new(); servers.len()];
         for round in 0..=self.rounds {
-            for (index, socket) in servers.iter().enumerate() {
-                let (took, mut times) = self.put_on(socket);
+            for (index, server) in servers.iter().enumerate() {
+                let (took, mut times) = self.put_on(server.socket);
                 if round > 0 {
                     rounds[index].push(took);
                     latencies[index].append(&mut times);
@@ -40,6 +54,17 @@ impl Load<'_> {
             }
         }
         rounds.into_iter().zip(latencies).map(|(rounds, times)| self.answered(rounds, times)).collect()
+    }
+
+    fn place(self, servers: &[Server<'_>]) -> Vec<Placed> {
+        let this = Pid::from_raw(0);
+        let allowed = sched_getaffinity(this).expect("a process may ask where it runs");
+        let mut processors =
+            (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).is_ok_and(|is_set| is_set));
+        let clients = processors.next().expect("it runs somewhere");
+        let theirs = if self.connections == 1 { clients } else { processors.next().unwrap_or(clients) };
+        let processes = servers.iter().map(|server| Pid::from_raw(server.process.cast_signed()));
+        processes.map(|process| Placed::on(process, theirs)).chain([Placed::on(this, clients)]).collect()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a few thousand requests fit")]
@@ -63,5 +88,27 @@ impl Load<'_> {
             times.push(asked.elapsed());
         }
         (start.elapsed(), times)
+    }
+}
+
+/// A process whose first thread is on one processor, until this is dropped.
+struct Placed {
+    process: Pid,
+    before: CpuSet,
+}
+
+impl Placed {
+    fn on(process: Pid, processor: usize) -> Placed {
+        let before = sched_getaffinity(process).expect("the server runs");
+        let mut only = CpuSet::new();
+        only.set(processor).and_then(|()| sched_setaffinity(process, &only)).expect("it was allowed before");
+        Placed { process, before }
+    }
+}
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        // A server that is gone is nowhere.
+        let _ = sched_setaffinity(self.process, &self.before);
     }
 }
