@@ -89,7 +89,7 @@ fn get_each(device: &Device, agent: &Agent, _: &Programs) {
         assert_eq!(answer.code, 200, "GET {path}: {}", answer.text());
         let hello = Hello::hyper(device.path(), &answer.body);
         for connections in [1, 64] {
-            let load = Load { path, connections, requests: 4_096, rounds: 5 };
+            let load = Load { path, connections, requests: 4_096, rounds: 9 };
             let answered = load.compare(&[agent.server(), hello.server()]);
             let (ours, theirs) = (&answered[0], &answered[1]);
             let ratio = ours.per_second / theirs.per_second;
