@@ -130,10 +130,7 @@ impl Cgroups {
     /// # Errors
     /// All it met.
     pub fn remove_one(&self, container: &str) -> Result<(), Vec<HostError>> {
-        let folder = self.path(container);
-        let mut errors = remove_below(&folder);
-        remove_folder(&folder, &mut errors);
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+        remove(&self.path(container))
     }
 
     /// Ends everything in every container's group and removes them.
@@ -141,9 +138,7 @@ impl Cgroups {
     /// # Errors
     /// All it met.
     pub fn remove(&self) -> Result<(), Vec<HostError>> {
-        let mut errors = remove_below(&self.folder);
-        remove_folder(&self.folder, &mut errors);
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+        remove(&self.folder)
     }
 }
 
@@ -161,9 +156,7 @@ impl Cgroup {
     /// # Errors
     /// All it met.
     pub fn remove(&self) -> Result<(), Vec<HostError>> {
-        let mut errors = remove_below(&self.folder);
-        remove_folder(&self.folder, &mut errors);
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+        remove(&self.folder)
     }
 
     /// Where it is.
@@ -183,14 +176,9 @@ impl AsFd for Cgroup {
 fn make_anew(folder: &Path) -> Result<(), HostError> {
     write(&folder.join("cgroup.kill"), "1")?;
     wait_until_empty(folder)?;
-    let mut errors = remove_below(folder);
-    remove_folder(folder, &mut errors);
-    match errors.into_iter().next() {
-        Some(error) => Err(error),
-        None => {
-            fs::create_dir(folder).map_err(HostError::at("make control group", folder.display().to_string()))
-        }
-    }
+    // The first error is the one that tells.
+    remove(folder).map_err(|mut errors| errors.swap_remove(0))?;
+    fs::create_dir(folder).map_err(HostError::at("make control group", folder.display().to_string()))
 }
 
 /// Killed processes leave within microseconds; one that is stuck in the kernel must not hold up the caller.
@@ -277,20 +265,19 @@ fn write(file: &Path, value: &str) -> Result<(), HostError> {
     rustix::io::write(&opened, value.as_bytes()).map(drop).map_err(|errno| failed()(errno.into()))
 }
 
-fn remove_below(folder: &Path) -> Vec<HostError> {
+/// Removes a group with those below it. Most have none, and are not looked into.
+fn remove(folder: &Path) -> Result<(), Vec<HostError>> {
+    let Err(error) = fs::remove_dir(folder) else { return Ok(()) };
+    if error.kind() == io::ErrorKind::NotFound {
+        return Ok(());
+    }
     let mut errors = Vec::new();
-    let Ok(entries) = fs::read_dir(folder) else { return errors };
-    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        errors.extend(remove_below(&entry.path()));
-        remove_folder(&entry.path(), &mut errors);
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for below in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        errors.extend(remove(&below.path()).err().into_iter().flatten());
     }
-    errors
-}
-
-fn remove_folder(folder: &Path, errors: &mut Vec<HostError>) {
-    match fs::remove_dir(folder) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => errors.push(HostError::at("remove control group", folder.display().to_string())(error)),
+    if let Err(error) = fs::remove_dir(folder) {
+        errors.push(HostError::at("remove control group", folder.display().to_string())(error));
     }
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
