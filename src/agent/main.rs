@@ -13,6 +13,7 @@ use std::time::Duration;
 use agent::commands::{self, Command, RunOptions};
 use agent::config::{Config, DEFAULT_PATH};
 use agent::init::{self, Parent, Prepared};
+use agent::inputs::signals;
 use agent::start;
 use log::LevelFilter;
 
@@ -64,6 +65,9 @@ fn end_by_panics() {
 }
 
 fn run(options: &RunOptions, parent: Option<&Parent>) -> ExitCode {
+    if let Err(error) = signals::hold() {
+        return refuse(&format!("failed to hold signals: {error}"));
+    }
     init::make_way();
     let text = |text: OsString| text.to_string_lossy().into_owned();
     let environment = std::env::vars_os().map(|(name, value)| (text(name), text(value)));

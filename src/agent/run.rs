@@ -68,24 +68,30 @@ impl Agent {
     pub async fn live(mut self) -> u8 {
         // Who answers, and watches deadlines, does not wait for what it watches.
         host::process::serve_first();
-        self.step(Event::Booted).await;
+        let mut ended = self.turn(Event::Booted).await;
         self.inputs.supervisor.ready();
         loop {
-            let event = match self.inputs.next().await {
-                Next::Event(event) => event,
+            if let Some(Ended(code)) = ended {
+                return code;
+            }
+            ended = match self.inputs.next().await {
+                Next::Event(event) => self.turn(event).await,
                 Next::Left => {
                     self.close().await;
                     return 0;
                 }
             };
-            let leaving = self.step(event).await;
-            if let Some(then) = leaving
-                && let Some(Ended(code)) = self.leave(then).await
-            {
-                return code;
-            }
-            self.arm();
         }
+    }
+
+    /// One event, whatever it is, and when to wake up without another.
+    async fn turn(&mut self, event: Event) -> Option<Ended> {
+        let ended = match self.step(event).await {
+            Some(then) => self.leave(then).await,
+            None => None,
+        };
+        self.arm();
+        ended
     }
 
     /// Thinks about one event and begins what follows from it.

@@ -139,6 +139,15 @@ impl Engine {
     }
 
     fn shut_down(&mut self, request: RequestId, then: AfterShutdown, thought: &mut Thought) {
+        if let Course::Departing(departure) = &mut self.course
+            && (departure.then, then) == (AfterShutdown::Restart, AfterShutdown::End)
+            && !matches!(departure.stage, LeaveStage::Leaving { .. })
+            && departure.why == Why::Asked
+        {
+            // Whoever ends it does not want it back.
+            departure.then = then;
+            return thought.act(Action::Reply { request, reply: Reply::Done });
+        }
         let leaving = matches!(&self.course, Course::Departing(departure)
             if departure.why == Why::Asked || matches!(departure.stage, LeaveStage::Leaving { .. }));
         let waits = then != AfterShutdown::End && self.updating() == Updating::Yes;

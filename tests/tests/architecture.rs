@@ -32,7 +32,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "serde",
             "serde_json",
             "sha2",
-            "signal-hook",
             "thiserror",
             "tokio",
             "toml",

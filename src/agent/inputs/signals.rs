@@ -1,11 +1,16 @@
 //! Signals of the process as a descriptor that the runtime can await.
+//!
+//! They are never delivered, only read: every thread has them blocked from the first instruction on. So none ends the agent while
+//! it starts or starts over, and one that nobody has read is still there for the program that is executed in its place.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use nix::sys::signal::Signal;
-use signal_hook::low_level::pipe;
-use tokio::net::UnixStream;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use tokio::io::unix::AsyncFd;
+
+use super::descriptor::awaited;
 
 /// What a signal asks of the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,49 +21,44 @@ pub enum Asked {
     Restart,
 }
 
-/// The signals that the agent listens to. Each has its own pipe, so none hides another.
+/// The signals that the agent listens to.
 #[derive(Debug)]
 pub struct Signals {
-    end: UnixStream,
-    restart: UnixStream,
+    descriptor: SignalFd,
+    readable: AsyncFd<OwnedFd>,
+}
+
+/// Has them wait until they are read, in this thread and those that it makes.
+///
+/// # Errors
+/// None is known.
+pub fn hold() -> io::Result<SigSet> {
+    let all =
+        [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP].into_iter().collect::<SigSet>();
+    all.thread_block()?;
+    Ok(all)
 }
 
 impl Signals {
-    /// Listens from now on.
+    /// Listens from now on, also to what waits already.
     ///
     /// # Errors
-    /// No descriptor, or a handler cannot be set.
+    /// No descriptor is left.
     pub fn listen() -> io::Result<Signals> {
-        let (end, end_signal) = UnixStream::pair()?;
-        let (restart, restart_signal) = UnixStream::pair()?;
-        let write_end = |stream: UnixStream| stream.into_std().map(OwnedFd::from);
-        let end_signal = write_end(end_signal)?;
-        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
-            pipe::register_raw(signal as i32, end_signal.try_clone()?)?;
-        }
-        pipe::register_raw(Signal::SIGHUP as i32, write_end(restart_signal)?)?;
-        Ok(Signals { end, restart })
+        let descriptor = SignalFd::with_flags(&hold()?, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        let readable = awaited(descriptor.as_fd().try_clone_to_owned()?)?;
+        Ok(Signals { descriptor, readable })
     }
 
     /// The next signal. Cancel-safe.
     pub async fn next(&mut self) -> Asked {
-        tokio::select! {
-            () = taken(&self.end) => Asked::End,
-            () = taken(&self.restart) => Asked::Restart,
-        }
-    }
-}
-
-/// Signals that came in together are one.
-async fn taken(stream: &UnixStream) {
-    loop {
-        if stream.readable().await.is_err() {
-            return std::future::pending().await;
-        }
-        match stream.try_read(&mut [0; 64]) {
-            Ok(read) if read > 0 => return,
-            Ok(_) => return std::future::pending().await,
-            Err(_) => {}
+        loop {
+            let Ok(mut ready) = self.readable.readable().await else { return std::future::pending().await };
+            match self.descriptor.read_signal() {
+                Ok(Some(signal)) if signal.ssi_signo == Signal::SIGHUP as u32 => return Asked::Restart,
+                Ok(Some(_)) => return Asked::End,
+                Ok(None) | Err(_) => ready.clear_ready(),
+            }
         }
     }
 }

@@ -129,6 +129,17 @@ fn shutdown_stops_the_last_group_first_and_nothing_starts_again() {
 }
 
 #[test]
+fn an_end_takes_the_place_of_a_fresh_start() {
+    let mut device = device();
+    device.stubborn.insert("one");
+    device.ask(Request::ShutDown { then: AfterShutdown::Restart });
+    device.ask(Request::ShutDown { then: AfterShutdown::End });
+    assert_eq!(device.last_reply(), "reply Done");
+    device.pass(10.0);
+    assert_eq!(device.left, Some(AfterShutdown::End));
+}
+
+#[test]
 fn a_container_that_cannot_be_ended_never_gets_a_second_life() {
     let mut device = device();
     device.silent.extend(["ask", "force"]);

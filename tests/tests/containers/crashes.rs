@@ -47,6 +47,19 @@ fn an_agent_killed_while_idle_goes_on_with_what_lives() {
     assert!(!after[0].0.lives());
 }
 
+/// Wherever the agent is in starting over: it is neither killed by a signal nor deaf to it.
+#[test]
+fn an_end_is_heard_while_the_agent_starts_over() {
+    for late in 0..24 {
+        let mut device = Device::started(&Revision::new([]));
+        device.signal_agent(Signal::SIGHUP);
+        // Each takes a moment, whether somebody listens or not.
+        (0..20 * late).for_each(|_| drop(std::os::unix::net::UnixStream::connect(device.socket())));
+        device.signal_agent(Signal::SIGHUP);
+        device.stop();
+    }
+}
+
 #[test]
 fn what_is_printed_and_said_while_no_agent_lives_is_not_lost() {
     // The end of its input would end it; a read that the signal interrupts, or comes before, does not.

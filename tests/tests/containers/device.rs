@@ -173,6 +173,10 @@ impl Device {
         kill(Pid::from_raw(i32::try_from(process.pid).unwrap()), signal).unwrap();
     }
 
+    pub(crate) fn signal_agent(&self, signal: Signal) {
+        kill(Pid::from_raw(self.agent().pid().cast_signed()), signal).unwrap();
+    }
+
     /// SIGKILL, as the kernel's OOM killer would.
     pub(crate) fn kill_agent(&mut self) {
         self.agent.take().unwrap().kill();

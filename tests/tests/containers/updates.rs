@@ -110,6 +110,18 @@ fn a_reboot_update_that_fails_comes_back_to_the_former_revision() {
     assert_eq!(device.progress_after_stop("locals/bad")["status-msg"], "Status goal not reached");
 }
 
+/// Nothing of the former revision will ever report anything: the rollback goes on by itself.
+#[test]
+fn a_reboot_update_that_fails_comes_back_to_a_revision_without_containers() {
+    let mut device = Device::started(&Revision::new([]));
+    device.update("locals/bad", &Revision::new([system(RUN).with("goal_timeout", json!(1))]));
+    device.until_anew();
+    device.until_anew();
+    device.events().until_update("locals/bad", &["ERROR", "WONTGO", "UPDATED", "DONE"]);
+    assert_eq!((&device.status()["revision"], &device.status()["phase"]), (&json!("0"), &json!("running")));
+    assert_eq!(device.progress_after_stop("locals/bad")["status-msg"], "Status goal not reached");
+}
+
 fn system(script: &str) -> Container {
     Container::new("core", script).goal("READY").with("restart_policy", json!("system"))
 }
