@@ -15,9 +15,18 @@ use crate::serving::Serving;
 const SHORTEST_TOKEN: usize = 16;
 const LONGEST_TOKEN: usize = 1024;
 
-/// Why the agent does not begin: the endpoint would be open to anybody, or its token could not be known.
+/// Why the agent does not begin.
 #[derive(Debug, thiserror::Error)]
-pub enum EndpointError {
+#[error("{what} ({place})")]
+pub struct EndpointError {
+    what: Unsafe,
+    /// The setting, and where it came from.
+    place: String,
+}
+
+/// The endpoint would be open to anybody, or its token could not be known.
+#[derive(Debug, thiserror::Error)]
+enum Unsafe {
     /// Everybody who reaches the device could change it.
     #[error(
         "listen on {0} for pvr and goalctl: beyond loopback only with a token; set device.token_file, or listen on 127.0.0.1"
@@ -54,9 +63,18 @@ pub(crate) struct Endpoint {
 /// The configuration would open the device to anybody, or names a token that is none.
 pub(crate) fn open(config: &Config, notes: &mut Vec<Arc<str>>) -> Result<Option<Endpoint>, EndpointError> {
     let Some(address) = config.device_listen else { return Ok(None) };
-    let token = config.device_token.as_deref().map(read_token).transpose()?;
+    let refused = |name: &str, what| {
+        let place = config.listed().into_iter().find(|setting| setting.name == name);
+        let place = place.and_then(|setting| setting.place);
+        EndpointError {
+            what,
+            place: place.map_or_else(|| name.to_owned(), |place| format!("{name}: {place}")),
+        }
+    };
+    let token = config.device_token.as_deref().map(read_token).transpose();
+    let token = token.map_err(|what| refused("device.token_file", what))?;
     if token.is_none() && !address.ip().is_loopback() {
-        return Err(EndpointError::Exposed(address));
+        return Err(refused("device.listen", Unsafe::Exposed(address)));
     }
     match listen(address, token.as_deref()) {
         Ok(endpoint) => Ok(Some(endpoint)),
@@ -86,16 +104,15 @@ impl Endpoint {
     }
 }
 
-fn read_token(path: &Path) -> Result<String, EndpointError> {
-    let bad = |why| EndpointError::BadToken { path: path.to_owned(), why };
+fn read_token(path: &Path) -> Result<String, Unsafe> {
+    let bad = |why| Unsafe::BadToken { path: path.to_owned(), why };
     let read = || {
         let mode = fs::metadata(path)?.mode();
         let mut text = Vec::new();
         File::open(path)?.take(LONGEST_TOKEN as u64 + 2).read_to_end(&mut text)?;
         Ok((mode, text))
     };
-    let (mode, text) =
-        read().map_err(|source| EndpointError::Unreadable { path: path.to_owned(), source })?;
+    let (mode, text) = read().map_err(|source| Unsafe::Unreadable { path: path.to_owned(), source })?;
     if mode & 0o007 != 0 {
         return Err(bad("every user of the device may read or write it; chmod 600"));
     }
@@ -130,18 +147,18 @@ mod tests {
     #[test]
     fn beyond_loopback_it_opens_only_with_a_token_that_protects() {
         let exposed = "listen on 0.0.0.0:0 for pvr and goalctl: beyond loopback only with a token; set device.token_file, \
-                       or listen on 127.0.0.1";
+                       or listen on 127.0.0.1 (device.listen)";
         assert_eq!(opened("0.0.0.0:0", None).unwrap_err(), exposed);
         assert!(opened("127.0.0.1:0", None).unwrap().is_some());
         assert!(opened("[::1]:0", None).is_ok());
         assert!(opened("0.0.0.0:0", Some(("0123456789abcdef\n", 0o600))).unwrap().is_some());
         let word = "take the token of the device endpoint from DIR/token: it must hold one word of 16 to 1024 printable \
-                    ASCII characters";
+                    ASCII characters (device.token_file)";
         for bad in ["", "short", "0123456789 abcdef", "é123456789abcdef"] {
             assert_eq!(opened("0.0.0.0:0", Some((bad, 0o600))).unwrap_err(), word, "{bad}");
         }
         let open = opened("127.0.0.1:0", Some(("0123456789abcdef", 0o644))).unwrap_err();
-        assert!(open.ends_with("chmod 600"), "{open}");
+        assert!(open.ends_with("chmod 600 (device.token_file)"), "{open}");
     }
 
     #[test]

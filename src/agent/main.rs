@@ -14,7 +14,7 @@ use agent::commands::{self, Command, RunOptions};
 use agent::config::{Config, DEFAULT_PATH};
 use agent::init::{self, Parent, Prepared};
 use agent::inputs::signals;
-use agent::start;
+use agent::start::{self, StartError};
 use log::LevelFilter;
 
 /// A wrong command line or configuration.
@@ -86,8 +86,14 @@ fn run(options: &RunOptions, parent: Option<&Parent>) -> ExitCode {
             None => Prepared::default(),
         };
         prepare()?.block_on(async {
-            let agent = start::start_with(config, prepared).await.map_err(|error| error.to_string())?;
-            Ok(agent.live().await)
+            match start::start_with(config, prepared).await {
+                Ok(agent) => Ok(agent.live().await),
+                Err(StartError::Endpoint(error)) => {
+                    complain(&format!("failed to {error}"));
+                    Ok(WRONG)
+                }
+                Err(error) => Err(error.to_string()),
+            }
         })
     }))
 }

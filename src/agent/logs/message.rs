@@ -101,14 +101,23 @@ fn structured(rest: &[u8]) -> Option<Parts<'_>> {
     Some((tag, Cow::Borrowed(text)))
 }
 
-/// RFC 3164 after its priority, as libraries send it: a time that is left out, a tag with a colon, text.
+/// RFC 3164 after its priority: time and host are left out, a tag with a colon, text. Libraries send no host, forwarders one.
 fn classic(rest: &[u8]) -> Parts<'_> {
-    let rest = without_time(rest);
-    let end = rest.iter().position(|byte| matches!(byte, b':' | b' '));
-    let Some(end) = end.filter(|end| *end > 0 && rest[*end] == b':') else {
-        return (Cow::Borrowed(b""), Cow::Borrowed(rest));
-    };
-    (Cow::Borrowed(&rest[..end]), Cow::Borrowed(rest[end + 1..].trim_ascii_start()))
+    let after = without_time(rest);
+    let tagged = tagged(after).or_else(|| {
+        let host = after.iter().position(|byte| *byte == b' ').filter(|_| after.len() < rest.len())?;
+        let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
+        if after[..host].iter().all(is_name) { tagged(&after[host + 1..]) } else { None }
+    });
+    tagged.unwrap_or((Cow::Borrowed(b""), Cow::Borrowed(after)))
+}
+
+fn tagged(rest: &[u8]) -> Option<Parts<'_>> {
+    let end = rest.iter().position(|byte| matches!(byte, b':' | b' '))?;
+    if end == 0 || rest[end] != b':' {
+        return None;
+    }
+    Some((Cow::Borrowed(&rest[..end]), Cow::Borrowed(rest[end + 1..].trim_ascii_start())))
 }
 
 /// `Nov  5 08:00:00 ` is 16 bytes.
@@ -259,6 +268,9 @@ mod tests {
             ("<13>no tag here", "user.notice: no tag here"),
             ("<13>", "user.notice: "),
             ("<191>x:", "local7.debug x: "),
+            ("<13>Oct 11 22:14:15 my-host.lan app[12]: up", "user.notice app[12]: up"),
+            ("<13>Oct 11 22:14:15 not a tag: up", "user.notice: not a tag: up"),
+            ("<13>my-host app: up", "user.notice: my-host app: up"),
             ("<192>x: y", "log: <192>x: y"),
             ("<9999>x: y", "log: <9999>x: y"),
             ("<>x", "log: <>x"),

@@ -10,7 +10,7 @@ use crate::address;
 use crate::author::args::{self, Object};
 use crate::author::images::Platform;
 use crate::author::layers::LeftOut;
-use crate::author::run_json::{CONF, ROOT_IMAGE};
+use crate::author::run_json::{CONF, OVERLAY, ROOT_IMAGE};
 use crate::author::source::{self, Image, Origin, Source, Wish};
 use crate::author::src_json::{self, Src};
 use crate::author::working::{Made, What, Working, drafted};
@@ -164,6 +164,10 @@ fn settings(src: &mut Src, add: &Add) -> Result<(), Failed> {
         let (path, persistence) = text.rsplit_once(':').ok_or_else(|| Failed::Usage {
             text: format!("--volume {text}: use PATH:permanent, PATH:revision or PATH:boot"),
         })?;
+        if path != OVERLAY && !path.strip_prefix("ovl:").unwrap_or(path).starts_with('/') {
+            let text = format!("--volume {text}: a volume's path begins with /, as in /data:permanent");
+            return Err(Failed::Usage { text });
+        }
         src.put("persistence", path.to_owned(), persistence.into());
     }
     if let Some(file) = &add.config {

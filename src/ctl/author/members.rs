@@ -6,10 +6,13 @@ use tar::{Archive, Entry, EntryType, PaxExtensions};
 
 use crate::author::tree::Meta;
 use crate::failed::Failed;
+use crate::output::visible;
 
 /// Of a long name, or of one extended header with its attributes.
 const LONGEST_HEADER: u64 = 1024 * 1024;
 const MOST_MEMBERS: usize = 4_000_000;
+/// Characters of what the library says of a broken tar.
+const LONGEST_CAUSE: usize = 120;
 
 /// One member, as its headers together say.
 #[derive(Debug)]
@@ -60,12 +63,18 @@ pub(crate) fn each(
     source: impl Read,
     mut visit: impl FnMut(Member, &mut dyn Read) -> Result<(), Failed>,
 ) -> Result<(), Failed> {
-    let broken = |cause: std::io::Error| wrong(tar, &cause.to_string());
+    // The library repeats what it found, which is anybody's bytes.
+    let broken = |cause: std::io::Error| {
+        wrong(tar, &visible(&cause.to_string()).chars().take(LONGEST_CAUSE).collect::<String>())
+    };
     let mut archive = Archive::new(source);
     let mut ahead = Ahead::default();
     // Raw: nothing is gathered in memory on the tar's word alone.
     for (count, entry) in archive.entries().map_err(broken)?.raw(true).enumerate() {
-        let mut entry = entry.map_err(broken)?;
+        let mut entry = match entry {
+            Err(_) if count == 0 => return Err(wrong(tar, "not a tar")),
+            entry => entry.map_err(broken)?,
+        };
         if count >= MOST_MEMBERS {
             return Err(wrong(tar, "more than four million members"));
         }

@@ -12,7 +12,7 @@ pub(crate) const NAME: &str = "run.json";
 pub(crate) const CONF: &str = "lxc.container.conf";
 pub(crate) const ROOT_IMAGE: &str = "root.squashfs";
 const OVERLAY_IMAGE: &str = "root.ovl.squashfs";
-const OVERLAY: &str = "lxc-overlay";
+pub(crate) const OVERLAY: &str = "lxc-overlay";
 
 const AUTO_RECOVERY: &[(&str, &str, Form)] = &[
     ("PV_AUTO_RECOVERY_POLICY", "policy", Form::Text),

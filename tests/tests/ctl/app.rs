@@ -145,6 +145,7 @@ fn a_hostile_tar_is_refused_and_leaves_nothing() {
     let whole = Tar::new().file("big", &[1; 5000]).bytes();
     said.push_str(&refused(whole[..3000].to_vec()));
     said.push_str(&refused(b"neither a tar nor anything else".to_vec()));
+    said.push_str(&refused(b"root:x:0:0:root:/root:/bin/bash\n".repeat(64)));
     let packed = Packing::Gzip.pack(&whole);
     said.push_str(&refused(packed[..packed.len() / 2].to_vec()));
     said.push_str(&refused(b"\xfd7zXZ\0and so on".to_vec()));
