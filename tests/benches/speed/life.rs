@@ -14,8 +14,11 @@ use tests::live::Device;
 use crate::{Bench, ROUNDS, control, micros, note_missing, probe_stamp};
 
 pub(crate) fn killed_to_running(bench: &Bench) {
-    let recovery = json!({"auto_recovery": {"policy": "always", "max_retries": 0, "retry_delay": 0, "reset_window": 0.001, "ladder": [0]}});
-    let device = Device::new(&bench.state(1, &recovery)).in_memory();
+    let recovery =
+        json!({"policy": "always", "max_retries": 0, "retry_delay": 0, "reset_window": 0.001, "ladder": [0]});
+    let run = json!({"#spec": "service-manifest-run@1", "name": "c0", "type": "lxc", "config": "lxc.container.conf",
+        "auto_recovery": recovery});
+    let device = Device::new(&bench.on_folder(1, "stay").inline("c0/run.json", run)).in_memory();
     let agent = device.start(&bench.programs);
     let mut events = agent.events(0);
     events.until_status("c0", "STARTED");
