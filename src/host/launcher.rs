@@ -16,7 +16,7 @@ use crate::child::{self, Output};
 use crate::error::HostError;
 use crate::keeping::{self, Kept};
 use crate::sys::{self, Cloned, ParentOf};
-use crate::{mount, process, wire};
+use crate::{mount, wire};
 
 /// The first byte of a packet to the launcher.
 pub(crate) const START: u8 = b'S';
@@ -64,7 +64,6 @@ pub(crate) fn serve(
 ) -> Result<(), HostError> {
     sys::reset_signals().map_err(HostError::at("reset", "signals"))?;
     sys::ignore_children().map_err(HostError::at("ignore", "SIGCHLD"))?;
-    process::serve_first();
     let held = match held {
         Some(held) => {
             enter(&held.hold).map_err(HostError::at("enter", "the mount namespace that was held"))?;
