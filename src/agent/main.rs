@@ -65,9 +65,6 @@ fn end_by_panics() {
 }
 
 fn run(options: &RunOptions, parent: Option<&Parent>) -> ExitCode {
-    if let Err(error) = signals::hold() {
-        return refuse(&format!("failed to hold signals: {error}"));
-    }
     init::make_way();
     let text = |text: OsString| text.to_string_lossy().into_owned();
     let environment = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
@@ -108,8 +105,9 @@ fn log_lines(level: LevelFilter) -> Result<(), String> {
     Ok(())
 }
 
-/// What must come before the first thread: who we are.
+/// What must come before the first thread: that signals wait, and who we are.
 fn prepare() -> Result<tokio::runtime::Runtime, String> {
+    signals::hold().map_err(|error| format!("hold signals: {error}"))?;
     start::become_capable().map_err(|error| error.to_string())?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

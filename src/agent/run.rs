@@ -232,9 +232,7 @@ impl Agent {
             }
             Err(failure) => {
                 log::error!("op=leave error={:?}", failure.detail);
-                // A step that fails to leave asks to leave again by a wake-up at the earliest.
-                Box::pin(self.step(Event::Report(Report::LeaveFailed { failure }))).await;
-                None
+                Box::pin(self.turn(Event::Report(Report::LeaveFailed { failure }))).await
             }
         }
     }

@@ -146,6 +146,9 @@ impl Engine {
         {
             // Whoever ends it does not want it back.
             departure.then = then;
+            if matches!(departure.stage, LeaveStage::Staying { .. }) {
+                self.at_stage(LeaveStage::Telling, thought);
+            }
             return thought.act(Action::Reply { request, reply: Reply::Done });
         }
         let leaving = matches!(&self.course, Course::Departing(departure)

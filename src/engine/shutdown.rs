@@ -115,7 +115,7 @@ impl Engine {
         self.at_stage(LeaveStage::Staying { retry_at }, thought);
     }
 
-    fn at_stage(&mut self, stage: LeaveStage, thought: &mut Thought) {
+    pub(crate) fn at_stage(&mut self, stage: LeaveStage, thought: &mut Thought) {
         if let Course::Departing(departure) = &mut self.course {
             departure.stage = stage;
             thought.moved = Moved::Yes;

@@ -276,7 +276,9 @@ fn remove(folder: &Path) -> Result<(), Vec<HostError>> {
     for below in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         errors.extend(remove(&below.path()).err().into_iter().flatten());
     }
-    if let Err(error) = fs::remove_dir(folder) {
+    if let Err(error) = fs::remove_dir(folder)
+        && error.kind() != io::ErrorKind::NotFound
+    {
         errors.push(HostError::at("remove control group", folder.display().to_string())(error));
     }
     if errors.is_empty() { Ok(()) } else { Err(errors) }

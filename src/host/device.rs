@@ -10,7 +10,8 @@ use std::time::Duration;
 use model::lxc::Ipv4Network;
 use nix::errno::Errno;
 use nix::mount::MsFlags;
-use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, posix_spawn};
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
+use nix::sys::signal::SigSet;
 use nix::sys::wait::{WaitStatus, waitpid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
@@ -135,7 +136,10 @@ pub fn run(program: &Path, arguments: &[&str]) -> Result<i32, HostError> {
     }
     let mut actions = PosixSpawnFileActions::init().map_err(failed())?;
     actions.add_dup2(2, 1).map_err(failed())?;
-    let attributes = PosixSpawnAttr::init().map_err(failed())?;
+    let mut attributes = PosixSpawnAttr::init().map_err(failed())?;
+    // It is ended as anybody expects, whatever its caller holds back.
+    attributes.set_sigmask(&SigSet::empty()).map_err(failed())?;
+    attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK).map_err(failed())?;
     let environment: [CString; 0] = [];
     let pid = posix_spawn(name.as_c_str(), &actions, &attributes, &all, &environment).map_err(failed())?;
     loop {

@@ -48,12 +48,12 @@ impl Known {
         with_type(Body::Whole(self.body), HeaderValue::from_static(self.kind))
     }
 
-    /// As it is sent on a connection that stays, head and all.
-    pub(super) fn sent(&self) -> Bytes {
+    /// As it is sent on a connection that stays: its head, and its body, which all such answers share.
+    pub(super) fn sent(self) -> [Bytes; 2] {
         let Known { kind, body } = self;
         let head =
             format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len());
-        Bytes::from([head.as_bytes(), body].concat())
+        [Bytes::from(head), body]
     }
 }
 

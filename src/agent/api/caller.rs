@@ -69,9 +69,10 @@ impl Listener {
     }
 
     /// The whole answer to a head that asks for what is in memory and wants nothing else: it needs no hyper. `None` for any other.
-    pub(super) fn answer_to(&self, head: &[u8]) -> Option<Bytes> {
-        let (line, headers) = head.split_at(head.iter().position(|byte| *byte == b'\r')?);
-        let target = str::from_utf8(line.strip_prefix(b"GET ")?.strip_suffix(b" HTTP/1.1")?).ok()?;
+    pub(super) fn answer_to(&self, head: &[u8]) -> Option<[Bytes; 2]> {
+        let (line, headers) = head.split_at(head.iter().position(|byte| *byte == b'\n')?);
+        let target = line.strip_prefix(b"GET ")?.strip_suffix(b" HTTP/1.1\r")?;
+        let target = str::from_utf8(target).ok()?;
         let is_plain = headers.split(|byte| *byte == b'\n').all(|header| {
             let name = header.split(|byte| *byte == b':').next().unwrap_or_default();
             !name.eq_ignore_ascii_case(b"connection") && !name.eq_ignore_ascii_case(b"expect")

@@ -70,7 +70,7 @@ pub(super) struct Wire {
     place: Place,
     turn: Turn,
     /// What is left of such an answer.
-    known: Bytes,
+    known: [Bytes; 2],
     /// Bytes for hyper before anything of the inbox: a rewritten head.
     rewritten: Vec<u8>,
     /// Bytes of the inbox that are a clean head.
@@ -115,7 +115,7 @@ impl Wire {
             inbox: Inbox::default(),
             place: Place::Head,
             turn: Turn::Ours,
-            known: Bytes::new(),
+            known: [Bytes::new(), Bytes::new()],
             rewritten: Vec::new(),
             passing: 0,
             served: Served::Nothing,
@@ -164,13 +164,18 @@ impl Wire {
 
     /// Writes what is left of an answer from memory.
     fn poll_known(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.known.is_empty() {
-            let written = Pin::new(&mut self.stream).poll_write(cx, &self.known);
-            let count = ready!(self.poll_written(cx, written))?;
+        while self.known.iter().any(|piece| !piece.is_empty()) {
+            let pieces = [io::IoSlice::new(&self.known[0]), io::IoSlice::new(&self.known[1])];
+            let written = Pin::new(&mut self.stream).poll_write_vectored(cx, &pieces);
+            let mut count = ready!(self.poll_written(cx, written))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.known.advance(count);
+            for piece in &mut self.known {
+                let out = count.min(piece.len());
+                piece.advance(out);
+                count -= out;
+            }
         }
         Poll::Ready(Ok(()))
     }

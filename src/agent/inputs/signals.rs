@@ -1,7 +1,7 @@
 //! Signals of the process as a descriptor that the runtime can await.
 //!
-//! They are never delivered, only read: every thread has them blocked from the first instruction on. So none ends the agent while
-//! it starts or starts over, and one that nobody has read is still there for the program that is executed in its place.
+//! They are not delivered but read: [`hold`], before the first thread, has all of them blocked for good. One that nobody has read is
+//! still there for the program that is executed in the agent's place, which begins with them blocked: none is lost in between.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

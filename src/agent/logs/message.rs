@@ -101,13 +101,15 @@ fn structured(rest: &[u8]) -> Option<Parts<'_>> {
     Some((tag, Cow::Borrowed(text)))
 }
 
-/// RFC 3164 after its priority: time and host are left out, a tag with a colon, text. Libraries send no host, forwarders one.
+/// RFC 3164 after its priority: time and host are left out, a tag with a colon, text. Libraries send no host, forwarders one: it is
+/// one only where a tag with a process number follows, because else it may be the first word of what is said.
 fn classic(rest: &[u8]) -> Parts<'_> {
     let after = without_time(rest);
     let tagged = tagged(after).or_else(|| {
         let host = after.iter().position(|byte| *byte == b' ').filter(|_| after.len() < rest.len())?;
         let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
-        if after[..host].iter().all(is_name) { tagged(&after[host + 1..]) } else { None }
+        let behind = tagged(&after[host + 1..]).filter(|(tag, _)| tag.ends_with(b"]"))?;
+        after[..host].iter().all(is_name).then_some(behind)
     });
     tagged.unwrap_or((Cow::Borrowed(b""), Cow::Borrowed(after)))
 }
@@ -269,7 +271,7 @@ mod tests {
             ("<13>", "user.notice: "),
             ("<191>x:", "local7.debug x: "),
             ("<13>Oct 11 22:14:15 my-host.lan app[12]: up", "user.notice app[12]: up"),
-            ("<13>Oct 11 22:14:15 not a tag: up", "user.notice: not a tag: up"),
+            ("<13>Oct 11 22:14:15 disk warning: full", "user.notice: disk warning: full"),
             ("<13>my-host app: up", "user.notice: my-host app: up"),
             ("<192>x: y", "log: <192>x: y"),
             ("<9999>x: y", "log: <9999>x: y"),

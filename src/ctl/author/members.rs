@@ -1,6 +1,6 @@
 //! The members of a tar from a stranger: names and links of any length within bounds, each with the place of its bytes.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 use tar::{Archive, Entry, EntryType, PaxExtensions};
 
@@ -72,7 +72,10 @@ pub(crate) fn each(
     // Raw: nothing is gathered in memory on the tar's word alone.
     for (count, entry) in archive.entries().map_err(broken)?.raw(true).enumerate() {
         let mut entry = match entry {
-            Err(_) if count == 0 => return Err(wrong(tar, "not a tar")),
+            // So the library says what a header is not; a disk's error is another kind.
+            Err(cause) if count == 0 && cause.kind() == ErrorKind::Other => {
+                return Err(wrong(tar, "not a tar"));
+            }
             entry => entry.map_err(broken)?,
         };
         if count >= MOST_MEMBERS {

@@ -140,6 +140,16 @@ fn an_end_takes_the_place_of_a_fresh_start() {
 }
 
 #[test]
+fn an_end_does_not_wait_for_a_fresh_start_that_fails() {
+    let mut device = device();
+    device.failing.insert("leave", FailureKind::Denied);
+    device.ask(Request::ShutDown { then: AfterShutdown::Restart });
+    device.failing.clear();
+    device.ask(Request::ShutDown { then: AfterShutdown::End });
+    assert_eq!(device.left, Some(AfterShutdown::End));
+}
+
+#[test]
 fn a_container_that_cannot_be_ended_never_gets_a_second_life() {
     let mut device = device();
     device.silent.extend(["ask", "force"]);

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::json;
 use tests::bench::hello::Hello;
-use tests::bench::load::{Answered, Load, Server};
+use tests::bench::load::{Answered, Load, Processors, Server, place};
 use tests::bench::peers::now_micros;
 use tests::bench::{Times, milliseconds};
 use tests::live::Device;
@@ -21,6 +21,7 @@ pub(crate) fn signal_to_visible(bench: &Bench) {
     events.until_status("c0", "STARTED");
     let (mut client, mut operator) = (agent.client(), agent.client());
     let (mut times, mut since) = (Vec::new(), 0);
+    let _placed = place(&[agent.server()], Processors::One);
     for _ in 0..300 {
         // The first process of a pid namespace does not hear a signal that it does not handle: once it has written, it does.
         probe_stamp(&agent, "c0", since);
@@ -43,7 +44,9 @@ pub(crate) fn signal_to_visible(bench: &Bench) {
         events.until_status("c0", "STARTED");
     }
     let times = Times::new("goalpost", times);
-    println!("\n`signal ready` written to READY visible in GET /containers (two connections)");
+    println!(
+        "\n`signal ready` written to READY visible in GET /containers (two connections, in turns on one processor)"
+    );
     let (p50, p99) = (times.median(), times.percentile(99));
     println!("  p50 {:.3} ms (goal 0.15), p99 {:.3} ms (goal 2)", milliseconds(p50), milliseconds(p99));
 }

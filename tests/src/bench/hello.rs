@@ -38,11 +38,14 @@ impl Hello {
         let (socket, file) = (folder.join(own).with_extension("socket"), folder.join("body"));
         let _ = fs::remove_file(&socket);
         fs::write(&file, body).expect("a temporary folder can be written");
-        let mut process = Command::new(program)
+        // At the priority that the agent gives itself.
+        let mut process = Command::new("nice")
+            .args(["-n", "-10"])
+            .arg(program)
             .args([&socket, &file])
             .stdout(Stdio::piped())
             .spawn()
-            .expect("it was just compiled");
+            .expect("it was just built");
         let output = process.stdout.take().expect("it is piped");
         BufReader::new(output).read_line(&mut String::new()).expect("it says that it listens");
         Hello { name, socket, process }

@@ -41,7 +41,7 @@ pub struct Answered {
 impl Load<'_> {
     /// Puts it on each server in turn.
     pub fn compare(self, servers: &[Server<'_>]) -> Vec<Answered> {
-        let _placed: Vec<Placed> = self.place(servers);
+        let _placed = place(servers, if self.connections == 1 { Processors::One } else { Processors::Two });
         let mut rounds = vec![Vec::new(); servers.len()];
         let mut latencies = vec![Vec::new(); servers.len()];
         for round in 0..=self.rounds {
@@ -54,17 +54,6 @@ impl Load<'_> {
             }
         }
         rounds.into_iter().zip(latencies).map(|(rounds, times)| self.answered(rounds, times)).collect()
-    }
-
-    fn place(self, servers: &[Server<'_>]) -> Vec<Placed> {
-        let this = Pid::from_raw(0);
-        let allowed = sched_getaffinity(this).expect("a process may ask where it runs");
-        let mut processors =
-            (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).is_ok_and(|is_set| is_set));
-        let clients = processors.next().expect("it runs somewhere");
-        let theirs = if self.connections == 1 { clients } else { processors.next().unwrap_or(clients) };
-        let processes = servers.iter().map(|server| Pid::from_raw(server.process.cast_signed()));
-        processes.map(|process| Placed::on(process, theirs)).chain([Placed::on(this, clients)]).collect()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a few thousand requests fit")]
@@ -91,8 +80,32 @@ impl Load<'_> {
     }
 }
 
+/// How many processors a client and its servers have, as far as there are so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Processors {
+    /// For all.
+    One,
+    /// The client has one, all servers the other.
+    Two,
+}
+
+/// Puts this thread and the servers on processors, until what is returned is dropped.
+pub fn place(servers: &[Server<'_>], processors: Processors) -> Vec<Placed> {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this).expect("a process may ask where it runs");
+    let mut free = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).is_ok_and(|is_set| is_set));
+    let ours = free.next().expect("it runs somewhere");
+    let theirs = match processors {
+        Processors::One => ours,
+        Processors::Two => free.next().unwrap_or(ours),
+    };
+    let processes = servers.iter().map(|server| Pid::from_raw(server.process.cast_signed()));
+    processes.map(|process| Placed::on(process, theirs)).chain([Placed::on(this, ours)]).collect()
+}
+
 /// A process whose first thread is on one processor, until this is dropped.
-struct Placed {
+#[derive(Debug)]
+pub struct Placed {
     process: Pid,
     before: CpuSet,
 }

@@ -40,6 +40,8 @@ async fn serve(listener: net::UnixListener, body: Bytes) -> std::io::Result<()> 
                 Ok::<_, Infallible>(answer.expect("constant headers are valid"))
             }
         });
-        spawn_local(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        spawn_local(
+            http1::Builder::new().auto_date_header(false).serve_connection(TokioIo::new(stream), service),
+        );
     }
 }

@@ -117,7 +117,8 @@ fn with_a_step() -> Device {
     device
 }
 
-/// Which way an answer goes is not to be seen: the first is read from the disk, the second passes hyper by, the third does not.
+/// Which way an answer goes is not to be seen: the first may be read from the disk, the second is from memory, and the third is
+/// for an old client, whom hyper answers.
 #[test]
 fn answers_from_memory_are_those_that_hyper_gives() {
     let device = with_a_step();
@@ -134,6 +135,18 @@ fn answers_from_memory_are_those_that_hyper_gives() {
         assert_eq!(shown(client.next_answer()), first, "{path}");
         let old = format!("GET {path} HTTP/1.0\r\n\r\n");
         assert_eq!(shown(device.connect("host").send(old.as_bytes()).answer()), first, "{path}");
+    }
+}
+
+/// A line that ends without a carriage return hides nothing of the next one.
+#[test]
+fn an_old_client_is_not_taken_for_another_by_its_line_ends() {
+    let device = Device::new();
+    for head in
+        ["GET /containers HTTP/1.0\nX: HTTP/1.1\r\n\r\n", "GET /containers?a HTTP/1.0\nX: HTTP/1.1\r\n\r\n"]
+    {
+        let answer = device.connect("host").send(head.as_bytes()).next_answer();
+        assert_eq!((answer.code, answer.field("connection")), (200, Some("close")), "{head}");
     }
 }
 
