@@ -339,8 +339,21 @@ fn by_the_agent(name: &str, conf: &str) -> Facts {
     // Its root is the folder; the image is only named.
     let state = state.container_with_conf(name, &image(), conf, &json!({}));
     let device = Device::new(&state).with("GOALPOST_STOP_GRACE", "1s");
-    let agent = device.start(&Programs::find("debug"));
+    let programs = Programs::find("debug");
+    let agent = device.start(&programs);
     agent.events(0).until_goal_met(name);
+    // STARTED is its exec; a shell sets its signals up after that, and before its first line.
+    let mut follower = Command::new(&programs.goalctl)
+        .arg("--socket")
+        .arg(agent.socket())
+        .args(["logs", "-f", name])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().ends_with("started")), "{}", device.agent_log());
+    follower.kill().unwrap();
+    follower.wait().unwrap();
     let status = agent.client().get("/status").json();
     let pid =
         status["containers"][0]["pid"].as_u64().unwrap_or_else(|| panic!("{status}\n{}", device.agent_log()));
