@@ -1,7 +1,7 @@
 //! What the device keeps on disk: objects, trails, `Durable`.
 //!
 //! ```text
-//! objects/<sha256>       .new-N while one arrives
+//! objects/<sha256>       .new-N-<sha256> while one arrives, .partial-<sha256> when it was cut off
 //! trails/<rev>/          .new-N while one is written, .old-N while one goes
 //! trails/current         logs/<rev>/<container>/     logs/current
 //! disks/perm/<c>/<v>     disks/rev/<rev>/<c>/<v>     disks/rev/.old-N while one goes
@@ -19,6 +19,7 @@ mod failure;
 mod meta;
 mod objects;
 mod occupancy;
+mod partial;
 mod reserve;
 mod state;
 mod trails;
@@ -38,6 +39,7 @@ use model::revision::Defaults;
 pub use self::collect::Keep;
 pub use self::meta::{LONGEST_VALUE, MOST_BYTES, MOST_KEYS, Meta, Values};
 pub use self::objects::{Object, ObjectWriter};
+pub use self::partial::LEAST as LEAST_PARTIAL;
 pub use self::trails::Step;
 pub use host::file::{Change, FileError};
 
@@ -75,7 +77,7 @@ pub struct Store {
 
 impl Store {
     /// Opens the store beneath `root`, which must exist; makes the folders that it lacks, removes what a former agent left
-    /// half written. A disk that cannot be written is no failure while the folders are there.
+    /// half written, but for objects that another upload can go on with. A disk that cannot be written is no failure while the folders are there.
     pub fn open(root: &Path) -> Result<Store, Failure> {
         Store::open_with(root, Defaults::default(), None)
     }
@@ -165,6 +167,9 @@ fn remove_left_overs(folder: &Folder, holder: &str) {
     let Ok(entries) = folder.list(holder) else { return };
     for entry in entries {
         let Some(name) = entry.name.to_str().filter(|name| name.starts_with('.')) else { continue };
+        if holder == "objects" && partial::keep(folder, name) {
+            continue;
+        }
         let path = format!("{holder}/{name}");
         match folder.remove_tree(&path) {
             Ok(bytes) => log::info!("left-over removed path={path} bytes={bytes}"),

@@ -18,6 +18,25 @@ const PIECE: usize = 256 * 1024;
 
 type Body = Either<Full<Bytes>, Channel<Bytes, std::io::Error>>;
 
+/// What a request brings: what there is of something from byte `from` on, to its end.
+struct Sent {
+    from: u64,
+    length: u64,
+    body: Body,
+}
+
+impl Sent {
+    fn whole(bytes: Vec<u8>) -> Sent {
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        Sent { from: 0, length, body: Either::Left(Full::new(Bytes::from(bytes))) }
+    }
+
+    fn range(&self) -> Option<String> {
+        let size = self.from.saturating_add(self.length);
+        (self.from > 0).then(|| format!("bytes {}-{}/{size}", self.from, size.saturating_sub(1)))
+    }
+}
+
 /// Where the agent listens.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
@@ -56,20 +75,25 @@ impl Client {
 
     /// Any exchange with a body that fits in memory; what its status means is the caller's.
     pub(crate) async fn call(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Answer, Failed> {
-        let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
-        let response =
-            self.exchange(&method, path, length, Either::Left(Full::new(Bytes::from(body)))).await?;
+        let response = self.exchange(&method, path, Sent::whole(body)).await?;
         read_whole(response, &format!("{method} {path}")).await
     }
 
-    /// PUT of exactly `length` bytes from `source`, which is read in pieces; `sent` hears the size of each.
+    /// PUT of what `source` has from byte `from` to its end at `size`; it is read in pieces, and `sent` hears the size of each.
     pub(crate) async fn put_from(
         &self,
         path: &str,
-        length: u64,
+        from: u64,
+        size: u64,
         source: &mut dyn Read,
         mut sent: impl FnMut(u64),
     ) -> Result<Answer, Failed> {
+        let unread = |cause: std::io::Error| Failed::Source {
+            what: format!("read what goes to {path}"),
+            cause: cause.to_string(),
+        };
+        let skipped = std::io::copy(&mut source.take(from), &mut std::io::sink()).map_err(unread)?;
+        let length = size.saturating_sub(skipped);
         let (mut sender, channel) = Channel::<Bytes, std::io::Error>::new(2);
         let feed = async move {
             let mut left = length;
@@ -88,20 +112,18 @@ impl Client {
             Ok(())
         };
         let answer = async {
-            let response = self.exchange(&Method::PUT, path, length, Either::Right(channel)).await?;
+            let body = Sent { from, length, body: Either::Right(channel) };
+            let response = self.exchange(&Method::PUT, path, body).await?;
             read_whole(response, &format!("PUT {path}")).await
         };
         let (fed, answer) = tokio::join!(feed, answer);
-        fed.map_err(|cause| Failed::Source {
-            what: format!("read what goes to {path}"),
-            cause: cause.to_string(),
-        })?;
+        fed.map_err(unread)?;
         answer
     }
 
     /// GET whose answer goes on until the agent or the reader ends it.
     pub(crate) async fn stream(&self, path: &str) -> Result<Stream, Failed> {
-        let response = self.exchange(&Method::GET, path, 0, Either::Left(Full::default())).await?;
+        let response = self.exchange(&Method::GET, path, Sent::whole(Vec::new())).await?;
         if response.status().is_success() {
             return Ok(Stream { body: response.into_body() });
         }
@@ -116,8 +138,7 @@ impl Client {
         &self,
         method: &Method,
         path: &str,
-        length: u64,
-        body: Body,
+        sent: Sent,
     ) -> Result<hyper::Response<Incoming>, Failed> {
         let what = || format!("{method} {path}");
         let connected = self.place.connect().await;
@@ -134,9 +155,12 @@ impl Client {
             request = request.header(header::AUTHORIZATION, authorization);
         }
         if *method != Method::GET {
-            request = request.header(header::CONTENT_LENGTH, length);
+            request = request.header(header::CONTENT_LENGTH, sent.length);
         }
-        let request = request.body(body).map_err(|_| Failed::Usage {
+        if let Some(range) = sent.range() {
+            request = request.header(header::CONTENT_RANGE, range);
+        }
+        let request = request.body(sent.body).map_err(|_| Failed::Usage {
             text: format!("{path:?} cannot stand in a request: use plain names"),
         })?;
         sender.send_request(request).await.map_err(broken)

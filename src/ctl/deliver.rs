@@ -160,29 +160,68 @@ pub(crate) async fn on_device(client: &Client) -> Result<BTreeSet<Digest>, Faile
     Ok(set_of(&mut there.into_iter().map(|object| object.sha256)))
 }
 
+/// Where and from where on the device wants an object.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) address: String,
+    /// Its first byte that is not there: an upload was cut off.
+    pub(crate) from: u64,
+}
+
+impl Wanted {
+    /// Of an object that is all there but was not ended, its last byte is sent again: a range has one at least.
+    fn from(&self, size: u64) -> u64 {
+        self.from.min(size.saturating_sub(1))
+    }
+}
+
 /// Sends these objects of the bundle; how many bytes that were.
 pub(crate) async fn send(
     client: &Client,
     bundle: &Bundle,
     lacking: &BTreeSet<Digest>,
 ) -> Result<u64, Failed> {
-    send_to(client, bundle, lacking, &BTreeMap::new()).await
+    let sizes = bundle.sizes();
+    let mut wanted = BTreeMap::new();
+    for digest in lacking {
+        let is_long = sizes.get(digest).is_some_and(|size| *size > LITTLE);
+        let from = if is_long { partial(client, digest).await? } else { 0 };
+        wanted.insert(*digest, Wanted { address: address::object(digest), from });
+    }
+    send_to(client, bundle, lacking, &wanted).await
 }
 
-/// The same, each to where the device wants it, if it has said so.
+/// How much the device has of an object that was cut off. One that does not know of such things has none.
+async fn partial(client: &Client, digest: &Digest) -> Result<u64, Failed> {
+    #[derive(Deserialize)]
+    struct Partial {
+        size: String,
+    }
+    let answer =
+        client.call(Method::GET, &format!("{}/partial", address::object(digest)), Vec::new()).await?;
+    let there =
+        serde_json::from_slice::<Partial>(&answer.body).ok().and_then(|there| there.size.parse().ok());
+    Ok(there.filter(|_| answer.status == StatusCode::OK).unwrap_or(0))
+}
+
+/// The same, each as the device wants it.
 pub(crate) async fn send_to(
     client: &Client,
     bundle: &Bundle,
     lacking: &BTreeSet<Digest>,
-    addresses: &BTreeMap<Digest, String>,
+    wanted: &BTreeMap<Digest, Wanted>,
 ) -> Result<u64, Failed> {
     let sizes = bundle.sizes();
-    let bytes = lacking.iter().filter_map(|digest| sizes.get(digest)).sum();
+    let left = |digest: &Digest| {
+        let (size, wanted) = (sizes.get(digest)?, wanted.get(digest)?);
+        Some(size - wanted.from(*size))
+    };
+    let bytes = lacking.iter().filter_map(left).sum();
     let mut meter = Meter::new(bytes);
     let sent = bundle
-        .each(lacking, async |digest, size, source| {
-            let address = addresses.get(&digest).cloned().unwrap_or_else(|| address::object(&digest));
-            put_object(client, &mut meter, digest, &address, size, source).await
+        .each(lacking, async |digest, size, source| match wanted.get(&digest) {
+            Some(wanted) => put_object(client, &mut meter, digest, wanted, size, source).await,
+            None => Ok(()),
         })
         .await;
     meter.clear();
@@ -193,13 +232,17 @@ async fn put_object(
     client: &Client,
     meter: &mut Meter,
     digest: Digest,
-    address: &str,
+    wanted: &Wanted,
     size: u64,
     source: &mut dyn io::Read,
 ) -> Result<(), Failed> {
-    let sent = client.put_from(address, size, source, |count| meter.advance(count)).await;
+    let (address, from) = (&wanted.address, wanted.from(size));
+    let sent = client.put_from(address, from, size, source, |count| meter.advance(count)).await;
     match sent {
         Err(Failed::Broken { cause, .. }) => Err(Failed::Cut { digest, cause }),
+        Ok(answer) if from > 0 && matches!(answer.status.as_u16(), 409 | 422) => {
+            Err(Failed::NotTheRest { digest })
+        }
         sent => sent?.expect_success(&format!("send object {digest}")).map(drop),
     }
 }

@@ -20,6 +20,8 @@ pub(crate) enum Failed {
     Broken { what: String, cause: String },
     #[error("the agent ended the exchange (send object {digest}): {cause}")]
     Cut { digest: Digest, cause: String },
+    #[error("the rest of object {digest} does not fit what the device has of it")]
+    NotTheRest { digest: Digest },
     #[error("failed to {what}: the agent answered {}: {text}", .status.as_u16())]
     Refused { what: String, status: StatusCode, text: String },
     #[error("failed to signal {name}: the agent answered 500: {text}")]
@@ -62,6 +64,7 @@ impl Failed {
             Failed::ReaderGone => 0,
             Failed::Broken { .. }
             | Failed::Cut { .. }
+            | Failed::NotTheRest { .. }
             | Failed::Untrusted { .. }
             | Failed::Refused { .. }
             | Failed::Signal { .. }
@@ -84,7 +87,10 @@ impl Failed {
             Failed::Untrusted { cause, .. } => untrusted_hint(&cause.to_string()).map(str::to_owned),
             Failed::Broken { cause, .. } if cause.contains(ALERT) => untrusted_hint(cause).map(str::to_owned),
             Failed::Broken { .. } => Some("was the agent stopped meanwhile? Its log says why".to_owned()),
-            Failed::Cut { .. } => Some("what arrived whole is kept: the same command again sends only the rest".to_owned()),
+            Failed::Cut { .. } => Some("what arrived is kept: the same command again sends only the rest".to_owned()),
+            Failed::NotTheRest { .. } => {
+                Some("was it damaged, or does somebody else send it? The same command again asks anew".to_owned())
+            }
             Failed::Refused { status, text, .. } => refused_hint(*status, text),
             Failed::Signal { .. } => Some(
                 "only a container speaks for itself, over its own socket; ready counts where its status_goal is READY".to_owned(),

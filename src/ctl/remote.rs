@@ -17,7 +17,7 @@ use crate::check;
 use crate::cli::Post;
 use crate::client::Client;
 use crate::committed;
-use crate::deliver::{self, Over};
+use crate::deliver::{self, Over, Wanted};
 use crate::events::{Events, Until};
 use crate::failed::Failed;
 use crate::object::Object;
@@ -43,6 +43,9 @@ struct Described {
     put: String,
     #[serde(default, rename = "signed-geturl")]
     get: String,
+    /// Bytes that are there of one whose upload was cut off.
+    #[serde(default)]
+    partial: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -57,8 +60,8 @@ struct Posted {
 struct Lacking {
     named: BTreeSet<Digest>,
     objects: BTreeSet<Digest>,
-    /// Where the device wants them.
-    addresses: BTreeMap<Digest, String>,
+    /// The same, each with where the device wants it.
+    wanted: BTreeMap<Digest, Wanted>,
 }
 
 /// `goalctl --host URL post`: stored and run in one.
@@ -74,7 +77,7 @@ pub(crate) async fn post(client: &Client, host: &Host, output: &Output, post: &P
     deliver::check_message(post.message.as_deref())?;
     let remote: Remote = client.get_json("/.pvrremote").await?;
     let lacking = announce(client, host, &remote, &bundle).await?;
-    let bytes = deliver::send_to(client, &bundle, &lacking.objects, &lacking.addresses).await?;
+    let bytes = deliver::send_to(client, &bundle, &lacking.objects, &lacking.wanted).await?;
     deliver::told(output, lacking.objects.len(), bytes, lacking.named.len())?;
     // Before the post: what it causes cannot be missed.
     let events = if post.how.follow { Some(Events::open(client, None, Until::Forever).await?) } else { None };
@@ -142,7 +145,8 @@ async fn announce(client: &Client, host: &Host, remote: &Remote, bundle: &Bundle
         }
         let described = read(&answer.expect_success(&format!("announce object {digest}"))?, digest)?;
         lacking.objects.insert(*digest);
-        lacking.addresses.insert(*digest, host.path_of(&described.put)?.to_owned());
+        let address = host.path_of(&described.put)?.to_owned();
+        lacking.wanted.insert(*digest, Wanted { address, from: described.partial.parse().unwrap_or(0) });
     }
     Ok(lacking)
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use agent::digest;
-use agent::store::{Change, Keep, Meta, Store, Values};
+use agent::store::{Change, Keep, LEAST_PARTIAL, Meta, Store, Values};
 use host::file::Witness;
 use model::durable::Durable;
 use model::ids::{Digest, RevisionId};
@@ -146,20 +146,20 @@ impl Life {
     fn cut_everywhere(
         &self,
         work: impl FnOnce(&Arc<Store>),
-        cut: impl Fn(&Store),
-        done: impl Fn(&Store),
+        cut: impl Fn(&Arc<Store>),
+        done: impl Fn(&Arc<Store>),
     ) -> usize {
         let first = self.recorder.0.lock().unwrap().before.len();
         work(&self.store);
         let recording = self.recorder.0.lock().unwrap();
         let (mut hashes, mut seen) = (Hashes::default(), HashSet::new());
-        let mut check = |disk: &Disk, when: &str, is_done: bool, check: &dyn Fn(&Store)| {
+        let mut check = |disk: &Disk, when: &str, is_done: bool, check: &dyn Fn(&Arc<Store>)| {
             disk.after_a_cut(|draft, _, fate| {
                 if seen.insert((is_done, draft.fingerprint(&mut hashes))) {
                     let place = small_disk();
                     lay_down(&draft.found(), place.path());
                     let _context = Context(format!("{when}, {fate}"));
-                    check(&Store::open(place.path()).unwrap());
+                    check(&Arc::new(Store::open(place.path()).unwrap()));
                 }
             });
         };
@@ -243,6 +243,42 @@ fn a_cut_upload_leaves_no_object_or_a_whole_one() {
         |store| assert!(whole(store) && store.has_object(&digest)),
     );
     assert!(cuts >= 5);
+}
+
+/// A client that goes away, and comes again as often as it takes.
+#[test]
+fn a_cut_off_upload_goes_on_or_begins_anew() {
+    let life = Life::begin();
+    let image: Vec<u8> = (0..LEAST_PARTIAL as usize + 100).map(|number| (number / 251) as u8).collect();
+    let digest = digest::of(&image);
+    let ends_well = |store: &Arc<Store>| {
+        if !store.has_object(&digest) && go_on(store, digest, &image, image.len()).is_err() {
+            // What was here was damaged, and is gone.
+            go_on(store, digest, &image, image.len()).unwrap();
+        }
+        assert_eq!(std::fs::read(store.object_path(&digest)).unwrap(), image);
+    };
+    let cuts = life.cut_everywhere(
+        |store| {
+            for until in [image.len() - 50, image.len() - 1, image.len()] {
+                go_on(store, digest, &image, until).unwrap();
+            }
+        },
+        ends_well,
+        |store| assert!(store.has_object(&digest) && store.partial_size(&digest).is_none()),
+    );
+    assert!(cuts >= 12, "{cuts}");
+}
+
+/// Brings what is not there yet of it, as far as `until`.
+fn go_on(store: &Arc<Store>, digest: Digest, bytes: &[u8], until: usize) -> Result<(), Failure> {
+    let there = store.partial_size(&digest).map_or(0, |size| (size as usize).min(bytes.len() - 1));
+    let mut writer = match there {
+        0 => store.put_object(digest)?,
+        _ => store.continue_object(digest, there as u64)?.unwrap(),
+    };
+    writer.write(&bytes[there..until])?;
+    if until == bytes.len() { writer.finish() } else { Ok(()) }
 }
 
 #[test]

@@ -275,6 +275,32 @@ fn a_full_disk_is_told_and_decisions_are_still_saved() {
 }
 
 #[test]
+fn what_was_cut_off_makes_way_for_what_needs_its_room() {
+    let Some(disk) = Tmpfs::mount("size=4m") else { return };
+    let store = Arc::new(Store::open(disk.0.path()).unwrap());
+    let image = bring(&store, b"an image");
+    let (large, part) = (vec![1; 1 << 20], vec![2; 3 << 19]);
+    let cut_off = digest::of(b"whatever");
+    let bring_large = || {
+        let mut writer = store.put_object(digest::of(&large)).unwrap();
+        writer.write(&large).unwrap();
+        writer.finish().unwrap();
+    };
+    let install = || store.install(&id("1"), state(image).as_bytes()).unwrap();
+    for needs_room in [&install as &dyn Fn(), &bring_large] {
+        let mut writer = store.put_object(cut_off).unwrap();
+        writer.write(&part).unwrap();
+        drop(writer);
+        assert_eq!(store.partial_size(&cut_off), Some(part.len() as u64));
+        let _ = std::fs::write(disk.0.path().join("filler"), vec![0; 4 << 20]).unwrap_err();
+        needs_room();
+        assert_eq!(store.partial_size(&cut_off), None);
+        std::fs::remove_file(disk.0.path().join("filler")).unwrap();
+    }
+    store.verify(&id("1")).unwrap();
+}
+
+#[test]
 fn a_read_only_disk_is_read_and_each_write_is_refused() {
     let Some(disk) = Tmpfs::mount("size=1m") else { return };
     let store = Arc::new(Store::open(disk.0.path()).unwrap());

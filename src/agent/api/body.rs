@@ -68,32 +68,44 @@ pub(super) async fn piece(body: &mut Incoming) -> Result<Option<Bytes>, BodyProb
 pub(super) struct Ahead {
     pieces: Vec<Bytes>,
     length: usize,
-    ended: bool,
+    rest: Rest,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    #[default]
+    Comes,
+    Ended,
+    Broken(BodyProblem),
 }
 
 impl Ahead {
-    /// Waits for something to use; false at the end.
+    /// Waits for something to use; false at the end. What came before the body broke off is used first.
     pub(super) async fn first(&mut self, body: &mut Incoming) -> Result<bool, BodyProblem> {
-        if self.pieces.is_empty() && !self.ended {
-            self.next(body).await?;
+        while self.pieces.is_empty() {
+            match self.rest {
+                Rest::Comes => self.next(body).await,
+                Rest::Ended => return Ok(false),
+                Rest::Broken(problem) => return Err(problem),
+            }
         }
-        Ok(!self.pieces.is_empty())
+        Ok(true)
     }
 
     /// Waits for one more piece, or the end. Cancelled, it has taken nothing.
-    pub(super) async fn next(&mut self, body: &mut Incoming) -> Result<(), BodyProblem> {
-        match piece(body).await? {
-            Some(more) => {
+    pub(super) async fn next(&mut self, body: &mut Incoming) {
+        match piece(body).await {
+            Ok(Some(more)) => {
                 self.length += more.len();
                 self.pieces.push(more);
             }
-            None => self.ended = true,
+            Ok(None) => self.rest = Rest::Ended,
+            Err(problem) => self.rest = Rest::Broken(problem),
         }
-        Ok(())
     }
 
     pub(super) fn has_room(&self) -> bool {
-        !self.ended && self.length < MOST_AHEAD
+        self.rest == Rest::Comes && self.length < MOST_AHEAD
     }
 
     pub(super) fn take(&mut self) -> Vec<Bytes> {

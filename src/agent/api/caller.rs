@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, StatusCode, Version, header};
+use hyper::{HeaderMap, Method, Request, StatusCode, Version, header};
 use model::ids::{ContainerName, Generation};
 use model::recovery::Role;
 use tokio::sync::Semaphore;
@@ -166,7 +166,7 @@ impl Listener {
             endpoint: Endpoint::of(parts.uri.path()),
             path: parts.uri.path(),
             query: parts.uri.query(),
-            last_event: parts.headers.get("last-event-id").and_then(|id| id.to_str().ok()),
+            headers: &parts.headers,
         };
         match self.may_ask(asked.verb, &asked.endpoint) {
             Permission::Granted => self.dispatch(&asked, body).await,
@@ -215,6 +215,7 @@ impl Listener {
             | Endpoint::Logs(_)
             | Endpoint::MetaKey(..)
             | Endpoint::Object(_)
+            | Endpoint::ObjectPartial(_)
             | Endpoint::Signal
             | Endpoint::StepMessage(_)
             | Endpoint::StorageGc
@@ -231,10 +232,11 @@ impl Listener {
             (Endpoint::Container(name), Verb::Put) => requests::control(backend, name, body).await,
             (Endpoint::StorageGc, Verb::Post) => requests::collect(backend).await,
             (Endpoint::Containers | Endpoint::Groups, Verb::Get) => answer::not_ready(),
-            (Endpoint::Events, Verb::Get) => streams::events(backend, asked.query, asked.last_event),
+            (Endpoint::Events, Verb::Get) => streams::events(backend, asked.query, asked.headers),
             (Endpoint::Objects, Verb::Get) => objects::list(backend).await,
             (Endpoint::Object(name), Verb::Get) => objects::get(backend, name).await,
-            (Endpoint::Object(name), Verb::Put) => objects::put(backend, name, body).await,
+            (Endpoint::Object(name), Verb::Put) => objects::put(backend, name, asked.headers, body).await,
+            (Endpoint::ObjectPartial(name), Verb::Get) => objects::partial(backend, name).await,
             (Endpoint::Steps, Verb::Get) => steps::list(backend).await,
             (Endpoint::Step(name), Verb::Get) => steps::get(backend, name).await,
             (Endpoint::Step(name), Verb::Put) => steps::put(backend, name, body).await,
@@ -263,7 +265,7 @@ struct Asked<'a> {
     endpoint: Endpoint,
     path: &'a str,
     query: Option<&'a str>,
-    last_event: Option<&'a str>,
+    headers: &'a HeaderMap,
 }
 
 const BUILD_INFO: &str = concat!("goalpost ", env!("CARGO_PKG_VERSION"), "\n");

@@ -5,8 +5,8 @@ use std::io::Read;
 use std::pin::pin;
 use std::sync::Arc;
 
-use hyper::StatusCode;
 use hyper::body::{Body, Bytes, Incoming};
+use hyper::{HeaderMap, StatusCode, header};
 use model::ids::Digest;
 use model::report::{DeviceReport, Failure, FailureKind};
 use serde::Serialize;
@@ -32,49 +32,93 @@ struct Listed {
     size: String,
 }
 
+fn listed(digest: &Digest, size: u64) -> Listed {
+    Listed { sha256: digest.to_string(), size: size.to_string() }
+}
+
 /// GET /objects.
 pub(super) async fn list(backend: &Backend) -> Answer {
     let read = |store: &Store, _: &DeviceReport| {
-        let listed = |object: &crate::store::Object| Listed {
-            sha256: object.digest.to_string(),
-            size: object.size.to_string(),
-        };
-        Ok(json(&store.objects()?.iter().map(listed).collect::<Vec<_>>()))
+        let objects = store.objects()?;
+        Ok(json(&objects.iter().map(|object| listed(&object.digest, object.size)).collect::<Vec<_>>()))
     };
     answer::read(backend.recalled(Page::Objects, read).await)
 }
 
-/// PUT /objects/{sha}.
-pub(super) async fn put(backend: &Backend, name: &Segment, body: &mut Incoming) -> Answer {
+/// GET /objects/{sha}/partial.
+pub(super) async fn partial(backend: &Backend, name: &Segment) -> Answer {
     let Some(digest) = digest_of(name) else { return answer::bad_request("Request has bad object name") };
+    match backend.on_disk(move |store| Ok(store.partial_size(&digest))).await {
+        Ok(Some(size)) => answer::json(json(&listed(&digest, size))),
+        Ok(None) => answer::no_resource(),
+        Err(failure) => answer::failed(&failure),
+    }
+}
+
+/// PUT /objects/{sha}: all of it, or the rest of one that was cut off.
+pub(super) async fn put(
+    backend: &Backend,
+    name: &Segment,
+    headers: &HeaderMap,
+    body: &mut Incoming,
+) -> Answer {
+    let Some(digest) = digest_of(name) else { return answer::bad_request("Request has bad object name") };
+    let Some(from) = first_byte(headers, body) else { return answer::bad_request("Request has bad range") };
     if backend.store.has_object(&digest) {
         return drained(body).await;
     }
     if body.size_hint().exact() == Some(0) && digest != crate::digest::of(b"") {
         return wrong_checksum();
     }
-    match bring(backend, digest, body).await {
+    match bring(backend, digest, from, body).await {
         Ok(()) => answer::done(),
+        Err(Unbrought::TooFew) => answer::error(StatusCode::CONFLICT, "Object has fewer bytes here"),
         Err(Unbrought::Body(problem)) => unread(problem),
         Err(Unbrought::Disk(failure)) if failure.kind == FailureKind::Corrupt => wrong_checksum(),
         Err(Unbrought::Disk(failure)) => answer::failed(&failure),
     }
 }
 
+/// Where in its object a body begins, which always goes to the end: `Content-Range: bytes FIRST-LAST/SIZE`, or at its first byte.
+/// `None` if that is something else, or not as long as the body.
+pub(super) fn first_byte(headers: &HeaderMap, body: &Incoming) -> Option<u64> {
+    let mut ranges = headers.get_all(header::CONTENT_RANGE).iter();
+    let Some(range) = ranges.next() else { return Some(0) };
+    let (unit, range) = range.to_str().ok().filter(|_| ranges.next().is_none())?.split_once(' ')?;
+    let (bytes, size) = range.split_once('/')?;
+    let (first, last) = bytes.split_once('-')?;
+    let number =
+        |text: &str| text.parse::<u64>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let (first, last, size) = (number(first)?, number(last)?, number(size)?);
+    let is_the_rest = first <= last && last.checked_add(1) == Some(size);
+    let is_so_long = body.size_hint().exact().is_none_or(|length| Some(length) == size.checked_sub(first));
+    (unit.eq_ignore_ascii_case("bytes") && is_the_rest && is_so_long).then_some(first)
+}
+
 /// Why an object did not arrive.
 enum Unbrought {
+    /// Fewer bytes of it are here than the body begins behind.
+    TooFew,
     Body(BodyProblem),
     Disk(Failure),
 }
 
 /// An object that arrives holds a blocking thread only while something of it is written, not while its client is silent. What
 /// comes meanwhile waits, up to a bound, and is written together.
-async fn bring(backend: &Backend, digest: Digest, body: &mut Incoming) -> Result<(), Unbrought> {
+async fn bring(backend: &Backend, digest: Digest, from: u64, body: &mut Incoming) -> Result<(), Unbrought> {
     let store = backend.store.clone();
-    let mut arriving = Arriving(Some(writing(backend, move || store.put_object(digest)).await?));
+    let begun = writing(backend, move || match from {
+        0 => store.put_object(digest).map(Some),
+        _ => store.continue_object(digest, from),
+    });
+    let mut arriving = Arriving(Some(begun.await?.ok_or(Unbrought::TooFew)?));
     let mut ahead = body::Ahead::default();
-    while ahead.first(body).await.map_err(Unbrought::Body)? {
-        let (Some(mut object), pieces) = (arriving.0.take(), ahead.take()) else { break };
+    let ending = loop {
+        match ahead.first(body).await {
+            Ok(true) => {}
+            ended => break ended.map(drop),
+        }
+        let (Some(mut object), pieces) = (arriving.0.take(), ahead.take()) else { break Ok(()) };
         let mut written = pin!(writing(backend, move || {
             pieces.iter().try_for_each(|piece| object.write(piece)).map(|()| object)
         }));
@@ -82,14 +126,15 @@ async fn bring(backend: &Backend, digest: Digest, body: &mut Incoming) -> Result
             tokio::select! {
                 biased;
                 object = &mut written => break Some(object?),
-                more = ahead.next(body), if ahead.has_room() => more.map_err(Unbrought::Body)?,
+                () = ahead.next(body), if ahead.has_room() => {}
             }
         };
+    };
+    // An answer comes when what was cut off can be gone on with.
+    if let Some(object) = arriving.0.take() {
+        writing(backend, move || if ending.is_ok() { object.finish() } else { Ok(()) }).await?;
     }
-    match arriving.0.take() {
-        Some(object) => writing(backend, move || object.finish()).await,
-        None => Ok(()),
-    }
+    ending.map_err(Unbrought::Body)
 }
 
 /// Writes on a blocking thread, of which uploads leave some to others.
@@ -111,7 +156,7 @@ async fn writing<T: Send + 'static>(
 struct Arriving(Option<ObjectWriter>);
 
 impl Drop for Arriving {
-    /// Its client went away. What there is of it may be long, and is removed where that blocks nobody.
+    /// Its client went away. What there is of it is kept, or removed, where that blocks nobody.
     fn drop(&mut self) {
         if let (Some(object), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
             runtime.spawn_blocking(move || drop(object));

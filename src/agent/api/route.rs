@@ -45,6 +45,8 @@ pub(super) enum Endpoint {
     Meta(Meta),
     MetaKey(Meta, Segment),
     Object(Segment),
+    /// What there is of one that was cut off.
+    ObjectPartial(Segment),
     Objects,
     Plan,
     Signal,
@@ -143,6 +145,9 @@ impl Endpoint {
             ("logs", [name]) => Endpoint::Logs(name.clone()),
             ("objects", []) => Endpoint::Objects,
             ("objects", [name]) => Endpoint::Object(name.clone()),
+            ("objects", [name, Segment::Name(what)]) if what == "partial" => {
+                Endpoint::ObjectPartial(name.clone())
+            }
             ("plan", []) => Endpoint::Plan,
             ("signal", []) => Endpoint::Signal,
             ("status", []) => Endpoint::Status,
@@ -299,6 +304,7 @@ mod tests {
             Endpoint::MetaKey(Meta::Device, _) => "/device-meta/{key}",
             Endpoint::MetaKey(Meta::User, _) => "/user-meta/{key}",
             Endpoint::Object(_) => "/objects/{sha256}",
+            Endpoint::ObjectPartial(_) => "/objects/{sha256}/partial",
             Endpoint::Objects => "/objects",
             Endpoint::Plan => "/plan",
             Endpoint::Signal => "/signal",

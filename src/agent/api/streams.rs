@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use hyper::StatusCode;
 use hyper::body::Bytes;
+use hyper::{HeaderMap, StatusCode};
 use model::ids::ContainerName;
 use model::report::{FailureKind, Phase};
 use tokio::sync::watch;
@@ -16,8 +16,9 @@ use crate::history::{History, Since};
 use crate::logs::{LogReader, Reading, What, unstamp};
 
 /// GET /events.
-pub(super) fn events(backend: &Backend, query: Option<&str>, last_event: Option<&str>) -> Answer {
-    let asked_since = query_value(query, "since").or_else(|| last_event.map(str::to_owned));
+pub(super) fn events(backend: &Backend, query: Option<&str>, headers: &HeaderMap) -> Answer {
+    let last_seen = || headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let asked_since = query_value(query, "since").or_else(last_seen);
     let seen = match asked_since.map(|since| since.trim().parse::<u64>()) {
         None => backend.history.last(),
         Some(Ok(seen)) => seen,

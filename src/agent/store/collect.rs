@@ -9,7 +9,7 @@ use model::progress::UpdateStatus;
 use model::report::{Failure, FailureKind};
 
 use super::state::{self, Content};
-use super::{Store, failure, objects, trails};
+use super::{Store, failure, objects, partial, trails};
 
 /// What a collection must leave, beside the revision that `trails/current` names.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ pub struct Keep {
     pub revisions: BTreeSet<RevisionId>,
     /// How long a revision stays that was posted and never run.
     pub posted: Duration,
-    /// How long an object stays that no trail names: somebody may be about to post the step that does.
+    /// How long an object, or what has arrived of one, stays that no trail names: somebody may be about to post the step that does.
     pub fresh: Duration,
 }
 
@@ -98,6 +98,11 @@ impl Store {
                 continue;
             }
             collection.note(self.folder.remove_tree(&path));
+        }
+        for path in self.partials().iter().map(partial::path) {
+            if !self.is_fresh(&path, fresh) {
+                collection.note(self.folder.remove_tree(&path));
+            }
         }
         Ok(())
     }

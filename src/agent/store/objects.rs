@@ -1,17 +1,22 @@
 //! Immutable files, each named by its sha256.
 
 use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
-use host::file::{FileError, OpenFile, Readers};
+use host::file::{FileError, OpenFile, Readers, errno_of};
 use model::ids::Digest;
 use model::report::{Failure, FailureKind};
 
 use super::occupancy::Bringing;
-use super::{Store, failure};
+use super::{Store, failure, kind_of, partial};
 use crate::digest::Sha256;
 
 /// Bytes that the disk is given at once while an object arrives: so much is left to wait for at its end.
 const WRITE_OUT: u64 = 4 * 1024 * 1024;
+/// Bytes read at a time of what has arrived before.
+const READ_AGAIN: usize = 256 * 1024;
 
 /// One object that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,15 +27,18 @@ pub struct Object {
     pub size: u64,
 }
 
-/// An object that is arriving. Dropped before [`ObjectWriter::finish`], nothing of it stays. No collection runs meanwhile.
+/// An object that is arriving. No collection runs meanwhile. Dropped before [`ObjectWriter::finish`], what there is of it is kept
+/// for [`Store::continue_object`] where that is worth it.
 #[derive(Debug)]
 pub struct ObjectWriter {
-    store: std::sync::Arc<Store>,
+    store: Arc<Store>,
     expected: Digest,
     hash: Sha256,
     file: OpenFile,
     /// How much of it the disk was given.
     given: u64,
+    /// Whether it could still become the object.
+    is_sound: bool,
     _bringing: Bringing,
 }
 
@@ -71,19 +79,79 @@ impl Store {
     }
 
     /// Begins to bring an object. Waits for a collection to end.
-    pub fn put_object(self: &std::sync::Arc<Self>, expected: Digest) -> Result<ObjectWriter, Failure> {
+    pub fn put_object(self: &Arc<Self>, expected: Digest) -> Result<ObjectWriter, Failure> {
         let bringing = self.occupancy.bring();
-        let file = self.folder.create(&self.temporary("objects", "new"), Readers::All).map_err(failure)?;
-        let store = std::sync::Arc::clone(self);
-        Ok(ObjectWriter { store, expected, hash: Sha256::new(), file, given: 0, _bringing: bringing })
+        let file = self.folder.create(&self.arriving(&expected), Readers::All).map_err(failure)?;
+        Ok(ObjectWriter::new(self, expected, file, bringing))
+    }
+
+    /// Goes on with an object that was cut off, behind its first `from` bytes, which are read once more; `None` if fewer are here, or
+    /// another goes on with it. Waits for a collection to end.
+    pub fn continue_object(
+        self: &Arc<Self>,
+        expected: Digest,
+        from: u64,
+    ) -> Result<Option<ObjectWriter>, Failure> {
+        let bringing = self.occupancy.bring();
+        let Some(here) = self.partial_size(&expected).filter(|here| *here >= from) else { return Ok(None) };
+        let path = self.arriving(&expected);
+        match self.folder.rename(&partial::path(&expected), &path) {
+            Err(error) if error.is_missing() => return Ok(None),
+            renamed => renamed.map_err(failure)?,
+        }
+        if here > from {
+            self.folder.shrink(&path, from).map_err(failure)?;
+        }
+        let file = self.folder.append(&path).map_err(failure)?;
+        let mut object = ObjectWriter::new(self, expected, file, bringing);
+        object.read_again()?;
+        Ok(Some(object))
+    }
+
+    /// Where an object lies while it arrives.
+    fn arriving(&self, digest: &Digest) -> String {
+        format!("{}-{digest}", self.temporary("objects", "new"))
     }
 }
 
 impl ObjectWriter {
+    fn new(store: &Arc<Store>, expected: Digest, file: OpenFile, bringing: Bringing) -> ObjectWriter {
+        let (store, given) = (Arc::clone(store), file.len());
+        ObjectWriter {
+            store,
+            expected,
+            hash: Sha256::new(),
+            file,
+            given,
+            is_sound: true,
+            _bringing: bringing,
+        }
+    }
+
+    fn read_again(&mut self) -> Result<(), Failure> {
+        let (mut piece, mut at) = (vec![0; READ_AGAIN], 0);
+        while at < self.file.len() {
+            let read = match self.file.as_file().read_at(&mut piece, at) {
+                Ok(0) => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+                read => read,
+            };
+            let count = read.map_err(|error| {
+                self.is_sound = false;
+                let detail = format!("read again what arrived of object {}: {error}", self.expected);
+                Failure::new(kind_of(errno_of(&error)), detail)
+            })?;
+            self.hash.update(&piece[..count]);
+            at += count as u64;
+        }
+        Ok(())
+    }
+
     /// Writes on.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let written = self.store.making_room(|| self.file.write(bytes).map_err(failure));
+        self.is_sound &= written.is_ok();
+        written?;
         self.hash.update(bytes);
-        self.file.write(bytes).map_err(failure)?;
         let waiting = self.file.len() - self.given;
         if waiting >= WRITE_OUT {
             self.file.begin_write_out(self.given, waiting);
@@ -93,13 +161,19 @@ impl ObjectWriter {
     }
 
     /// Its bytes are all there: checks them, and gives them their name. Corrupt if they are not what the name says.
-    pub fn finish(self) -> Result<(), Failure> {
+    pub fn finish(mut self) -> Result<(), Failure> {
+        self.is_sound = false;
         let found = self.hash.clone().finish();
         if found != self.expected {
             let detail = format!("store object {}: its bytes have sha256 {found}", self.expected);
             return Err(Failure::new(FailureKind::Corrupt, detail));
         }
-        self.place().map_err(failure)
+        self.store.making_room(|| self.place().map_err(failure))?;
+        // Another upload of the same may have been cut off.
+        if self.store.partial_size(&self.expected).is_some() {
+            self.store.folder.remove(&partial::path(&self.expected)).map_err(failure)?;
+        }
+        Ok(())
     }
 
     fn place(&self) -> Result<(), FileError> {
@@ -117,7 +191,16 @@ impl ObjectWriter {
 
 impl Drop for ObjectWriter {
     fn drop(&mut self) {
-        if let Err(error) = self.store.folder.remove(self.file.path()) {
+        let folder = &self.store.folder;
+        let here = self.store.partial_size(&self.expected).unwrap_or(partial::LEAST - 1);
+        if self.is_sound && self.file.len() > here {
+            let kept = self.file.sync();
+            match kept.and_then(|()| folder.rename(self.file.path(), &partial::path(&self.expected))) {
+                Ok(()) => return,
+                Err(error) => log::warn!("op=keep-partial error={error}"),
+            }
+        }
+        if let Err(error) = folder.remove(self.file.path()) {
             log::warn!("temporary of an object stays error={error}");
         }
     }

@@ -70,7 +70,8 @@ impl Reserve {
 }
 
 impl Store {
-    /// Carries out what a full disk must not prevent; `is_full` tells that it did. Each try more has more of the reserve.
+    /// Carries out what a full disk must not prevent; `is_full` tells that it did. Each try more has more room: that
+    /// of partials, then of the reserve.
     pub(crate) fn essential<T, E>(
         &self,
         is_full: impl Fn(&E) -> bool,
@@ -79,11 +80,15 @@ impl Store {
         loop {
             let outcome = work();
             let full = outcome.as_ref().is_err_and(&is_full);
-            if !full || self.reserve.release(&self.folder) == Released::Nothing {
+            if !full || !self.gives_way() {
                 self.reserve.fill(&self.folder);
                 return outcome;
             }
         }
+    }
+
+    fn gives_way(&self) -> bool {
+        self.give_up_partials() || self.reserve.release(&self.folder) == Released::Some
     }
 
     /// For people: that updates find no room here, if that is so.

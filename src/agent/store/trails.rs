@@ -61,9 +61,11 @@ impl Store {
         let _bringing = self.occupancy.bring();
         let progress = Progress::new(UpdateStatus::New, "Update ready to be run");
         let trail = Trail { files, state, objects: From::Objects, progress };
-        let new = self.temporary("trails", "new");
-        let outcome = self.write_trail(&new, &trail).and_then(|()| self.place_trail(&new, revision));
-        self.or_remove(&new, outcome)
+        self.making_room(|| {
+            let new = self.temporary("trails", "new");
+            let outcome = self.write_trail(&new, &trail).and_then(|()| self.place_trail(&new, revision));
+            self.or_remove(&new, outcome)
+        })
     }
 
     /// Lays `from` down as the factory revision too, every byte of it checked: whole beside the former one, then in its place in one

@@ -353,7 +353,7 @@ fn a_listing_that_was_asked_for_before_shows_what_has_changed_since() {
 }
 
 #[test]
-fn an_object_that_is_cut_off_leaves_nothing() {
+fn a_small_object_that_is_cut_off_leaves_nothing() {
     let device = Device::new();
     let hello = digest::of(b"hello");
     let head = format!("PUT /objects/{hello} HTTP/1.1\r\nContent-Length: 5\r\n\r\nhel");

@@ -11,6 +11,7 @@ mod limits;
 mod meta;
 mod mutations;
 mod openapi;
+mod partials;
 mod pvr;
 mod streams;
 mod whole_agent;

@@ -8,11 +8,12 @@ use crate::description;
 use crate::device::Device;
 
 /// What clients do beyond what the description has an example of.
-const ODD: [&str; 12] = [
+const ODD: [&str; 13] = [
     "GET /containers HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     "POST /signal HTTP/1.1\r\nContent-Length: 29\r\n\r\n{\"type\":\"ready\",\"payload\":\"\"}",
     "PUT /steps/locals/x HTTP/1.1\r\nTransfer-Encoding: identity\r\nContent-Length: 2\r\n\r\n{}",
     "PUT /objects/2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    "PUT /objects/2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 HTTP/1.1\r\nContent-Range: bytes 2-4/5\r\nContent-Length: 3\r\n\r\nllo",
     "GET /logs/web?tail=3&follow=0 HTTP/1.0\r\n\r\n",
     "PUT /containers/web HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 18\r\n\r\n{\"action\":\"start\"}",
     "PUT /user-meta/web.key%20x HTTP/1.1\r\nContent-Length: 7\r\n\r\n{\"a\":1}",

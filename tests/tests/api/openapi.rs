@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::description::{Description, METHODS, is_of_the_device_endpoint};
 use crate::device::{Answer, Device, TOKEN, id, report};
+use crate::partials;
 
 const STATE: &str = r##"{"#spec": "pantavisor-service-system@1"}"##;
 
@@ -165,6 +166,7 @@ fn everything_that_is_described_is_met() {
     control_socket(&mut description);
     while_something_is_under_way(&mut description);
     device_endpoint(&mut description);
+    cut_off_over_the_network(&mut description);
     full_disk(&mut description);
     let met = description.met.len();
     let unmet = description.unmet();
@@ -209,6 +211,9 @@ fn control_socket(description: &mut Description) {
     let signal = |kind: &str| format!(r#"{{"type":"{kind}","payload":""}}"#);
     let object = format!("/objects/{hello}");
     let absent = format!("/objects/{none}");
+    let image = partials::image();
+    partials::cut_off(&device, &image, image.len() - 1);
+    let cut_off = format!("/objects/{}", digest::of(image.as_bytes()));
     let rows: &[(&str, &str, &str, &str, &str, u16)] = &[
         ("host", "PUT", "/objects/{sha256}", &object, "hello", 200),
         ("host", "PUT", "/objects/{sha256}", "/objects/abc", "hello", 400),
@@ -217,6 +222,9 @@ fn control_socket(description: &mut Description) {
         ("host", "GET", "/objects/{sha256}", "/objects/abc", "", 400),
         ("host", "GET", "/objects/{sha256}", &absent, "", 404),
         ("host", "GET", "/objects", "/objects", "", 200),
+        ("host", "GET", "/objects/{sha256}/partial", &format!("{cut_off}/partial"), "", 200),
+        ("host", "GET", "/objects/{sha256}/partial", "/objects/abc/partial", "", 400),
+        ("host", "GET", "/objects/{sha256}/partial", &format!("{absent}/partial"), "", 404),
         ("host", "GET", "/buildinfo", "/buildinfo", "", 200),
         ("host", "GET", "/config", "/config", "", 200),
         ("host", "GET", "/config2", "/config2", "", 200),
@@ -308,7 +316,14 @@ fn control_socket(description: &mut Description) {
         assert_eq!(answer.code, *code, "{method} {path}: {}", answer.body);
         description.meet(method, template, &answer);
     }
+    let head =
+        format!("PUT {absent} HTTP/1.1\r\nConnection: close\r\n{BEHIND_FIVE}Content-Length: 5\r\n\r\n");
+    let answer = device.connect("host").send(head.as_bytes()).send(b"hello").answer();
+    description.meet("PUT", "/objects/{sha256}", &answer);
 }
+
+/// What nothing has arrived of cannot be gone on with.
+const BEHIND_FIVE: &str = "Content-Range: bytes 5-9/10\r\n";
 
 fn while_something_is_under_way(description: &mut Description) {
     let device = Device::new();
@@ -421,6 +436,37 @@ fn device_endpoint(description: &mut Description) {
         "/cgi-bin/pvr/steps",
         &over_tcp(open, "POST", "/cgi-bin/pvr/steps", &token, &post("later", STATE)),
     );
+}
+
+/// An upload that is cut off goes on at the address that is given out next.
+fn cut_off_over_the_network(description: &mut Description) {
+    const BYTES: &str = "/cgi-bin/pvr/objects/{sha256}/bytes";
+    let (device, image) = (Device::new(), partials::image());
+    let (size, there) = (image.len(), image.len() - 1);
+    let object = json!({"sha256sum": digest::of(image.as_bytes()).to_string(), "size": size, "partial": "9"});
+    let announced = || {
+        let answer = over_tcp(device.endpoints[0], "POST", "/cgi-bin/pvr/objects/", "", &object.to_string());
+        let announced: Value = serde_json::from_str(&answer.body).unwrap();
+        let url = announced["signed-puturl"].as_str().unwrap().split_once("localhost").unwrap().1.to_owned();
+        (answer, announced["partial"].clone(), url)
+    };
+    let (_, partial, address) = announced();
+    assert_eq!(partial, Value::Null);
+    let mut put = |range: &str, code: u16| {
+        let fields = format!("Content-Range: bytes {range}\r\n");
+        let answer = over_tcp(device.endpoints[0], "PUT", &address, &fields, &image[there..]);
+        assert_eq!(answer.code, code, "{range}: {}", answer.body);
+        description.meet("PUT", BYTES, &answer);
+    };
+    let rest = format!("{there}-{there}/{size}");
+    put(&rest, 409);
+    partials::cut_off(&device, &image, there);
+    put("0-0/1", 400);
+    put(&format!("{there}-{there}/9"), 400);
+    let (answer, partial, _) = announced();
+    assert_eq!(partial, json!(there.to_string()));
+    put(&rest, 200);
+    description.meet("POST", "/cgi-bin/pvr/objects/", &answer);
 }
 
 /// A disk of two mebibytes, with nothing left of them.

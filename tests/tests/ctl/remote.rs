@@ -42,6 +42,21 @@ fn a_post_over_the_network_is_followed_to_its_end() {
 }
 
 #[test]
+fn over_the_network_too_only_the_rest_of_what_was_cut_off_is_sent() {
+    let device = Device::new();
+    let folder = tempfile::tempdir().unwrap();
+    write_folder(folder.path());
+    let image = vec![7; 2 << 20];
+    std::fs::write(folder.path().join("web/image"), &image).unwrap();
+    let part = device.socket("objects").join(format!(".partial-{}", digest(&image)));
+    std::fs::write(part, &image[7..]).unwrap();
+    let posted = ask(&device, 0, &["post", folder.path().to_str().unwrap(), "--name", "locals/x"]);
+    let rest = CONF.len() + IMAGE.len() + 7;
+    assert!(posted.out.starts_with(&format!("objects: 3 sent ({rest} bytes), 0 were there\n")), "{posted:?}");
+    assert!(device.store.has_object(&digest(&image).parse().unwrap()));
+}
+
+#[test]
 fn what_the_device_runs_comes_back_as_a_folder() {
     let device = Device::new();
     let (folder, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

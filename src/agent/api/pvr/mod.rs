@@ -47,6 +47,9 @@ const LONGEST_MESSAGE: usize = 256;
 /// A host's name with its port.
 const LONGEST_HOST: usize = 300;
 
+/// Bytes that are here of an object whose upload was cut off (ours).
+const PARTIAL: &str = "partial";
+
 const BAD_OBJECT: &str = "Object has bad format";
 const BAD_POST: &str = "Post has bad format";
 
@@ -83,7 +86,7 @@ impl DeviceEndpoint {
             return answer::bad_request("Requests of web pages are not answered here");
         }
         if let DevicePath::Bytes(name) = &path {
-            return self.bytes(backend, verb, name, parts.uri.query(), body).await;
+            return self.bytes(backend, verb, name, parts, body).await;
         }
         if !self.is_allowed(&parts.headers) {
             return unauthorized(origin);
@@ -99,10 +102,7 @@ impl DeviceEndpoint {
             (DevicePath::Object(name), Verb::Get) => self.described(backend, &base, &name),
             (DevicePath::Steps, Verb::Post) => posted(backend, body).await,
             (DevicePath::Progress(name), Verb::Get) => steps::progress(backend, &name).await,
-            (DevicePath::Events, Verb::Get) => {
-                let last = parts.headers.get("last-event-id").and_then(|id| id.to_str().ok());
-                streams::events(backend, parts.uri.query(), last)
-            }
+            (DevicePath::Events, Verb::Get) => streams::events(backend, parts.uri.query(), &parts.headers),
             (DevicePath::Unknown, _) => answer::unknown_endpoint(&route::shown(parts.uri.path())),
             _ => answer::wrong_method(),
         }
@@ -133,7 +133,7 @@ impl DeviceEndpoint {
             Ok(text) => text,
             Err(problem) => return unread(problem),
         };
-        let Ok(object) = serde_json::from_slice::<Map<String, Value>>(&text) else {
+        let Ok(mut object) = serde_json::from_slice::<Map<String, Value>>(&text) else {
             return answer::bad_request(BAD_OBJECT);
         };
         let digest = object.get("sha256sum").and_then(Value::as_str).and_then(|sha| sha.parse().ok());
@@ -152,6 +152,10 @@ impl DeviceEndpoint {
             let mut answer = self.object(base, object, &digest, Use::Get);
             *answer.status_mut() = StatusCode::CONFLICT;
             return answer;
+        }
+        object.remove(PARTIAL);
+        if let Some(here) = backend.store.partial_size(&digest) {
+            object.insert(PARTIAL.to_owned(), Value::String(here.to_string()));
         }
         self.object(base, object, &digest, Use::Put(size))
     }
@@ -201,9 +205,10 @@ impl DeviceEndpoint {
         backend: &Backend,
         verb: Verb,
         name: &Segment,
-        query: Option<&str>,
+        parts: &Parts,
         body: &mut Incoming,
     ) -> Answer {
+        let query = parts.uri.query();
         let number = |key| route::query_value(query, key).and_then(|text| text.parse::<u64>().ok());
         let what = match verb {
             Verb::Get => Some(Use::Get),
@@ -221,12 +226,18 @@ impl DeviceEndpoint {
         };
         match ours {
             Use::Get => objects::get(backend, name).await,
-            Use::Put(size) if body.size_hint().exact().is_some_and(|length| length != size) => {
+            Use::Put(size) if !is_announced(size, &parts.headers, body) => {
                 answer::bad_request("Object has another size than was announced")
             }
-            Use::Put(_) => objects::put(backend, name, body).await,
+            Use::Put(_) => objects::put(backend, name, &parts.headers, body).await,
         }
     }
+}
+
+/// Whether it ends where an object of `size` bytes does, as far as its head tells.
+fn is_announced(size: u64, headers: &HeaderMap, body: &Incoming) -> bool {
+    let (from, length) = (objects::first_byte(headers, body), body.size_hint().exact());
+    from.zip(length).is_none_or(|(from, length)| size.checked_sub(from) == Some(length))
 }
 
 /// A browser on this device, or on a laptop beside it, runs pages of anybody.
