@@ -185,7 +185,7 @@ impl Metadata {
         let seen = provided::current(&report, self.store.root());
         let mut all = self.values();
         for ((key, value), (_, former)) in seen.iter().zip(&all.seen) {
-            if value != former && provided::is_shown(key) {
+            if value != former {
                 all.show(Meta::Device, key, Some(value));
             }
         }
@@ -275,9 +275,7 @@ impl All {
 
     /// Everything of a kind, and nothing else.
     fn show_whole(&self, kind: Meta) -> Result<(), FileError> {
-        let mut wanted = self.pairs(kind);
-        wanted.retain(|(key, _)| kind == Meta::User || provided::is_shown(key));
-        self.fill(&format!("{FOLDER}/{}", kind.shown_as()), &wanted)
+        self.fill(&format!("{FOLDER}/{}", kind.shown_as()), &self.pairs(kind))
     }
 
     /// What is a container's own of a kind, and nothing else.

@@ -95,6 +95,8 @@ Examples:
   goalctl post state.json                        objects in objects/ beside it, or on the device already
   goalctl --host 192.168.1.5 post rev.tgz --follow   over a network; it is run at once
 
+A post that is cut off goes on where it was, also within an object, when the same command comes again.
+
 Exit codes with --follow: 0 the update is done, 4 it was rolled back, 5 it was refused before it was tried.")]
     Post(Post),
     /// Write what the device runs into a new folder

@@ -249,7 +249,8 @@ fn a_cut_upload_leaves_no_object_or_a_whole_one() {
 #[test]
 fn a_cut_off_upload_goes_on_or_begins_anew() {
     let life = Life::begin();
-    let image: Vec<u8> = (0..LEAST_PARTIAL as usize + 100).map(|number| (number / 251) as u8).collect();
+    let least = usize::try_from(LEAST_PARTIAL).unwrap();
+    let image: Vec<u8> = (0..=250).cycle().take(least + 100).collect();
     let digest = digest::of(&image);
     let ends_well = |store: &Arc<Store>| {
         if !store.has_object(&digest) && go_on(store, digest, &image, image.len()).is_err() {
@@ -272,12 +273,12 @@ fn a_cut_off_upload_goes_on_or_begins_anew() {
 
 /// Brings what is not there yet of it, as far as `until`.
 fn go_on(store: &Arc<Store>, digest: Digest, bytes: &[u8], until: usize) -> Result<(), Failure> {
-    let there = store.partial_size(&digest).map_or(0, |size| (size as usize).min(bytes.len() - 1));
+    let there = store.partial_size(&digest).map_or(0, |size| size.min(bytes.len() as u64 - 1));
     let mut writer = match there {
         0 => store.put_object(digest)?,
-        _ => store.continue_object(digest, there as u64)?.unwrap(),
+        _ => store.continue_object(digest, there)?.unwrap(),
     };
-    writer.write(&bytes[there..until])?;
+    writer.write(&bytes[usize::try_from(there).unwrap()..until])?;
     if until == bytes.len() { writer.finish() } else { Ok(()) }
 }
 

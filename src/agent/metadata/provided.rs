@@ -27,11 +27,6 @@ pub(super) const KEYS: [&str; 12] = [
     "time",
 ];
 
-/// Whether containers see it as a file: what is different at each look would be wrong as soon as it was written.
-pub(super) fn is_shown(key: &str) -> bool {
-    !matches!(key, "storage" | "sysinfo" | "time")
-}
-
 /// What stays the same for as long as the agent lives.
 pub(super) fn fixed() -> Vec<(&'static str, String)> {
     let endianness = if cfg!(target_endian = "little") { "EL" } else { "EB" };

@@ -142,7 +142,10 @@ fn the_agent_says_of_the_device_what_only_it_can_say() {
     device.report.send_replace(Arc::new(next));
     let all: Value = serde_json::from_str(&device.says("GET", "/device-meta", "").1).unwrap();
     assert_eq!(all["pantavisor.status"], "READY", "at once");
-    for key in all.as_object().unwrap().keys() {
+    for (key, value) in all.as_object().unwrap() {
+        let shown = std::fs::read_to_string(device.socket("meta/device-meta").join(key)).unwrap();
+        let shown = serde_json::from_str(&shown).unwrap_or(Value::String(shown));
+        assert_eq!(&shown, value, "the file {key}");
         let path = format!("/device-meta/{key}");
         assert_eq!(device.says("PUT", &path, "x"), (400, error("Cannot add or update device meta")), "{key}");
         assert_eq!(device.says("DELETE", &path, ""), (404, error("Device meta does not exist")), "{key}");
