@@ -31,6 +31,8 @@ const AWAY: Duration = Duration::from_secs(120);
 const AWAY_BEYOND: Duration = Duration::from_secs(300);
 /// Bytes that are rather sent than asked for: the list of what a device has grows with every revision that it keeps.
 const LITTLE: u64 = 256 * 1024;
+/// Less of an object that was cut off no device keeps.
+const LEAST_PARTIAL: u64 = 1024 * 1024;
 
 #[derive(Debug, Deserialize)]
 struct OnDevice {
@@ -184,24 +186,21 @@ pub(crate) async fn send(
     let sizes = bundle.sizes();
     let mut wanted = BTreeMap::new();
     for digest in lacking {
-        let is_long = sizes.get(digest).is_some_and(|size| *size > LITTLE);
-        let from = if is_long { partial(client, digest).await? } else { 0 };
+        let is_long = sizes.get(digest).is_some_and(|size| *size > LEAST_PARTIAL);
+        let from = if is_long { partial(client, digest).await } else { 0 };
         wanted.insert(*digest, Wanted { address: address::object(digest), from });
     }
     send_to(client, bundle, lacking, &wanted).await
 }
 
 /// How much the device has of an object that was cut off. One that does not know of such things has none.
-async fn partial(client: &Client, digest: &Digest) -> Result<u64, Failed> {
+async fn partial(client: &Client, digest: &Digest) -> u64 {
     #[derive(Deserialize)]
     struct Partial {
         size: String,
     }
-    let answer =
-        client.call(Method::GET, &format!("{}/partial", address::object(digest)), Vec::new()).await?;
-    let there =
-        serde_json::from_slice::<Partial>(&answer.body).ok().and_then(|there| there.size.parse().ok());
-    Ok(there.filter(|_| answer.status == StatusCode::OK).unwrap_or(0))
+    let asked = client.get_json(&format!("{}/partial", address::object(digest))).await;
+    asked.ok().and_then(|Partial { size }| size.parse().ok()).unwrap_or(0)
 }
 
 /// The same, each as the device wants it.

@@ -89,7 +89,7 @@ impl Failed {
             Failed::Broken { .. } => Some("was the agent stopped meanwhile? Its log says why".to_owned()),
             Failed::Cut { .. } => Some("what arrived is kept: the same command again sends only the rest".to_owned()),
             Failed::NotTheRest { .. } => {
-                Some("was it damaged, or does somebody else send it? The same command again asks anew".to_owned())
+                Some("was it damaged, did it make room, or does somebody else send it? The same command again asks anew".to_owned())
             }
             Failed::Refused { status, text, .. } => refused_hint(*status, text),
             Failed::Signal { .. } => Some(

@@ -45,7 +45,7 @@ struct Described {
     get: String,
     /// Bytes that are there of one whose upload was cut off.
     #[serde(default)]
-    partial: String,
+    partial: serde_json::Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -146,7 +146,8 @@ async fn announce(client: &Client, host: &Host, remote: &Remote, bundle: &Bundle
         let described = read(&answer.expect_success(&format!("announce object {digest}"))?, digest)?;
         lacking.objects.insert(*digest);
         let address = host.path_of(&described.put)?.to_owned();
-        lacking.wanted.insert(*digest, Wanted { address, from: described.partial.parse().unwrap_or(0) });
+        let from = described.partial.as_str().and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
+        lacking.wanted.insert(*digest, Wanted { address, from });
     }
     Ok(lacking)
 }

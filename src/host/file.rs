@@ -253,6 +253,12 @@ impl Folder {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
+    /// What its file system holds when it is full.
+    pub fn all_bytes(&self) -> Result<u64, FileError> {
+        let stat = fs::fstatvfs(&self.fd).map_err(self.failed("look at the disk of", ""))?;
+        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+    }
+
     /// Opens a file for writing from its end on; what is in it stays.
     pub fn append(&self, path: &str) -> Result<OpenFile, FileError> {
         let failed = self.failed("open for writing", path);

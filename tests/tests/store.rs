@@ -301,6 +301,55 @@ fn what_was_cut_off_makes_way_for_what_needs_its_room() {
 }
 
 #[test]
+fn the_longest_of_what_was_cut_off_is_kept_until_the_object_is_there() {
+    let (root, store) = opened();
+    let image: Vec<u8> = (0..=250).cycle().take(3 << 20).collect();
+    let digest = digest::of(&image);
+    let begun = |bytes: usize| {
+        let mut writer = store.put_object(digest).unwrap();
+        writer.write(&image[..bytes]).unwrap();
+        writer
+    };
+    let (late, whole) = (begun(2 << 20), begun(3 << 20));
+    drop(begun(1 << 20));
+    assert_eq!(store.partial_size(&digest), Some(1 << 20));
+    assert!(store.continue_object(digest, (1 << 20) + 1).unwrap().is_none());
+    assert_eq!(store.partial_size(&digest), Some(1 << 20), "it is put back");
+    whole.finish().unwrap();
+    drop(late);
+    assert_eq!(names(&root.path().join("objects")), [digest.to_string()]);
+    drop(store);
+
+    let left = |name: &str, bytes: usize| {
+        let name = format!("objects/{name}{}", digest::of(b"x"));
+        std::fs::write(root.path().join(name), &image[..bytes]).unwrap();
+    };
+    left(".new-3-", 1 << 20);
+    left(".new-4-", 2 << 20);
+    left(".new-5-", 1 << 20);
+    left(".partial-", 3 << 19);
+    let store = Store::open(root.path()).unwrap();
+    assert_eq!(store.partial_size(&digest::of(b"x")), Some(2 << 20));
+    assert_eq!(names(&root.path().join("objects")).len(), 2);
+}
+
+#[test]
+fn a_nearly_full_disk_keeps_nothing_that_was_cut_off() {
+    let Some(disk) = Tmpfs::mount("size=4m") else { return };
+    let store = Arc::new(Store::open(disk.0.path()).unwrap());
+    let (one, other) = (digest::of(b"one"), digest::of(b"other"));
+    for (digest, bytes, kept) in [(one, 3 << 19, true), (other, 9 << 18, false)] {
+        let mut writer = store.put_object(digest).unwrap();
+        writer.write(&vec![1; bytes]).unwrap();
+        drop(writer);
+        assert_eq!(store.partial_size(&digest).is_some(), kept);
+    }
+    std::fs::write(disk.0.path().join("filler"), vec![0; 9 << 18]).unwrap();
+    store.collect(&Keep::new(BTreeSet::default())).unwrap();
+    assert_eq!(store.partial_size(&one), None, "a collection takes what is fresh, too");
+}
+
+#[test]
 fn a_read_only_disk_is_read_and_each_write_is_refused() {
     let Some(disk) = Tmpfs::mount("size=1m") else { return };
     let store = Arc::new(Store::open(disk.0.path()).unwrap());

@@ -99,8 +99,9 @@ impl Store {
             }
             collection.note(self.folder.remove_tree(&path));
         }
+        let is_nearly_full = partial::is_nearly_full(&self.folder);
         for path in self.partials().iter().map(partial::path) {
-            if !self.is_fresh(&path, fresh) {
+            if is_nearly_full || !self.is_fresh(&path, fresh) {
                 collection.note(self.folder.remove_tree(&path));
             }
         }

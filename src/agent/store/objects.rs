@@ -93,17 +93,24 @@ impl Store {
         from: u64,
     ) -> Result<Option<ObjectWriter>, Failure> {
         let bringing = self.occupancy.bring();
-        let Some(here) = self.partial_size(&expected).filter(|here| *here >= from) else { return Ok(None) };
-        let path = self.arriving(&expected);
-        match self.folder.rename(&partial::path(&expected), &path) {
+        let (here, path) = (partial::path(&expected), self.arriving(&expected));
+        match self.folder.rename(&here, &path) {
             Err(error) if error.is_missing() => return Ok(None),
             renamed => renamed.map_err(failure)?,
         }
-        if here > from {
-            self.folder.shrink(&path, from).map_err(failure)?;
+        let file = self.folder.append(&path).inspect_err(|_| {
+            // It can be gone on with later.
+            let _ = self.folder.rename(&path, &here);
+        });
+        let mut object = ObjectWriter::new(self, expected, file.map_err(failure)?, bringing);
+        if object.file.len() < from {
+            return Ok(None);
         }
-        let file = self.folder.append(&path).map_err(failure)?;
-        let mut object = ObjectWriter::new(self, expected, file, bringing);
+        if object.file.len() > from {
+            self.folder.shrink(&path, from).map_err(failure)?;
+            object.file = self.folder.append(&path).map_err(failure)?;
+            object.given = from;
+        }
         object.read_again()?;
         Ok(Some(object))
     }
@@ -170,8 +177,10 @@ impl ObjectWriter {
         }
         self.store.making_room(|| self.place().map_err(failure))?;
         // Another upload of the same may have been cut off.
-        if self.store.partial_size(&self.expected).is_some() {
-            self.store.folder.remove(&partial::path(&self.expected)).map_err(failure)?;
+        if self.store.partial_size(&self.expected).is_some()
+            && let Err(error) = self.store.folder.remove(&partial::path(&self.expected))
+        {
+            log::warn!("partial of an object that is whole stays error={error}");
         }
         Ok(())
     }
@@ -192,10 +201,9 @@ impl ObjectWriter {
 impl Drop for ObjectWriter {
     fn drop(&mut self) {
         let folder = &self.store.folder;
-        let here = self.store.partial_size(&self.expected).unwrap_or(partial::LEAST - 1);
-        if self.is_sound && self.file.len() > here {
-            let kept = self.file.sync();
-            match kept.and_then(|()| folder.rename(self.file.path(), &partial::path(&self.expected))) {
+        if self.is_sound && partial::is_worth_keeping(folder, &self.expected, self.file.len()) {
+            // Not synced: this may be many at once, and what a power cut leaves of it is checked like any other bytes.
+            match folder.rename(self.file.path(), &partial::path(&self.expected)) {
                 Ok(()) => return,
                 Err(error) => log::warn!("op=keep-partial error={error}"),
             }

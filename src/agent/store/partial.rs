@@ -4,8 +4,8 @@
 //! .new-N-<sha256> --(cut off after LEAST bytes or more)--> .partial-<sha256> --(the next one goes on)--> .new-N-<sha256>
 //! ```
 //!
-//! A courtesy that promises nothing: its bytes are checked when the object is whole, it goes with a collection, and at once where
-//! anything else needs its room.
+//! A courtesy that promises nothing: its bytes are checked when the object is whole; it goes with a collection that finds it old or
+//! the disk nearly full, and at once where an object, a step or a decision needs its room. None is kept on a nearly full disk.
 
 use host::file::Folder;
 use model::ids::Digest;
@@ -15,6 +15,8 @@ use super::{Store, is_full, objects};
 
 /// Less is sooner sent again than asked for.
 pub const LEAST: u64 = 1024 * 1024;
+/// Bytes that what runs will not write at once.
+const ENOUGH: u64 = 64 * 1024 * 1024;
 
 /// A partial's path beneath the store.
 pub(super) fn path(digest: &Digest) -> String {
@@ -24,20 +26,35 @@ pub(super) fn path(digest: &Digest) -> String {
 /// Keeps what a former agent left of an object, a file in `objects`; false where that is not worth it.
 pub(super) fn keep(folder: &Folder, name: &str) -> bool {
     let left = format!("objects/{name}");
-    let is_long =
-        || folder.stat(&left).is_ok_and(|stat| u64::try_from(stat.st_size).is_ok_and(|size| size >= LEAST));
-    let is_wanted = |digest: &Digest| is_long() && folder.stat(&objects::path(digest)).is_err();
     if let Some(digest) = digest_of(name, ".partial-") {
-        return is_wanted(&digest);
+        return is_worth_room(folder, &digest, size_of(folder, &left));
     }
-    match name
-        .strip_prefix(".new-")
-        .and_then(|rest| rest.split_once('-'))
-        .and_then(|(_, text)| text.parse().ok())
-    {
-        Some(digest) => is_wanted(&digest) && folder.rename(&left, &path(&digest)).is_ok(),
-        None => false,
+    match name.strip_prefix(".new-").and_then(|rest| rest.split_once('-')).map(|(_, text)| text.parse()) {
+        Some(Ok(digest)) => {
+            is_worth_keeping(folder, &digest, size_of(folder, &left))
+                && folder.rename(&left, &path(&digest)).is_ok()
+        }
+        Some(Err(_)) | None => false,
     }
+}
+
+/// Whether another upload is better off with so many bytes than with what is here.
+pub(super) fn is_worth_keeping(folder: &Folder, digest: &Digest, size: u64) -> bool {
+    size > size_of(folder, &path(digest)) && is_worth_room(folder, digest, size)
+}
+
+/// What runs, and what it writes, needs a nearly full disk more.
+fn is_worth_room(folder: &Folder, digest: &Digest, size: u64) -> bool {
+    size >= LEAST && !is_nearly_full(folder) && folder.stat(&objects::path(digest)).is_err()
+}
+
+/// Whether less is free than a sixteenth, or of a large disk [`ENOUGH`].
+pub(super) fn is_nearly_full(folder: &Folder) -> bool {
+    folder.free_bytes().is_ok_and(|free| folder.all_bytes().is_ok_and(|all| free < ENOUGH.min(all / 16)))
+}
+
+fn size_of(folder: &Folder, path: &str) -> u64 {
+    folder.stat(path).ok().and_then(|stat| u64::try_from(stat.st_size).ok()).unwrap_or(0)
 }
 
 fn digest_of(name: &str, prefix: &str) -> Option<Digest> {
