@@ -77,7 +77,8 @@ pub struct Store {
 
 impl Store {
     /// Opens the store beneath `root`, which must exist; makes the folders that it lacks, removes what a former agent left
-    /// half written, but for objects that another upload can go on with. A disk that cannot be written is no failure while the folders are there.
+    /// half written, but for objects that another upload can go on with. A disk that cannot be written is no failure while the
+    /// folders are there.
     pub fn open(root: &Path) -> Result<Store, Failure> {
         Store::open_with(root, Defaults::default(), None)
     }

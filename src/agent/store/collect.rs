@@ -18,7 +18,7 @@ pub struct Keep {
     pub revisions: BTreeSet<RevisionId>,
     /// How long a revision stays that was posted and never run.
     pub posted: Duration,
-    /// How long an object, or what has arrived of one, stays that no trail names: somebody may be about to post the step that does.
+    /// How long an object that no trail names stays, or what has arrived of one: somebody may be about to post the step that does.
     pub fresh: Duration,
 }
 
