@@ -191,12 +191,6 @@ impl Effects {
         });
     }
 
-    /// For containers that look: their metadata says what the device is doing. Nothing waits for it.
-    pub(crate) fn show_status(&self) {
-        let metadata = Arc::clone(&self.world.metadata);
-        tokio::spawn(async move { metadata.look().await });
-    }
-
     fn mount(&mut self, container: ContainerName, revision: RevisionId, generation: Generation) {
         let (world, events) = (Arc::clone(&self.world), self.events.clone());
         let plan = self.mounts.plan(&world, &container, &revision, generation);

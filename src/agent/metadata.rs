@@ -6,11 +6,12 @@
 //!                                            └─> <run>/containers/<c>/pantavisor/<kind>/<key>     of a key <c>.<key>
 //! ```
 //!
-//! Nothing here runs by itself: values change when somebody asks for it, what the agent provides is looked at when it is asked
-//! for or the device's status changes. A file that a container sees is always a whole value, the former or the new one.
+//! Values change when somebody asks for it. What the agent provides is looked at when it is asked for, and once after the device's
+//! status changed; the status itself is shown at once. Nothing here runs while nothing happens. A file that a container sees is always a whole value, the former or the new one.
 
 mod provided;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,6 +31,9 @@ pub(crate) const FOLDER: &str = "meta";
 /// What was measured is answered for so long again.
 const FRESH: Duration = Duration::from_millis(100);
 
+/// The device is looked at when its status has stayed for so long: whatever starts, and whoever waits for it, goes first.
+const SETTLED: Duration = Duration::from_secs(1);
+
 /// All metadata of the device.
 #[derive(Debug)]
 pub struct Metadata {
@@ -47,8 +51,8 @@ struct All {
     device: Page,
     /// Of the device, by the agent: what never changes in its life.
     fixed: Vec<(&'static str, String)>,
-    /// What was seen last, always in the same order.
-    seen: Vec<(&'static str, String)>,
+    /// What was seen last.
+    seen: BTreeMap<&'static str, String>,
     /// When, and what the device was doing then.
     looked: Option<(Instant, Arc<DeviceReport>)>,
 }
@@ -90,7 +94,10 @@ impl Metadata {
             user: page(Meta::User)?,
             device: page(Meta::Device)?,
             fixed: provided::fixed(),
-            seen: provided::current(&report.borrow(), store.root()),
+            seen: provided::status(&report.borrow())
+                .into_iter()
+                .chain(provided::measured(store.root()))
+                .collect(),
             looked: None,
         };
         for kind in Meta::ALL {
@@ -121,10 +128,32 @@ impl Metadata {
         Ok(self.values().rendered(kind))
     }
 
-    /// Looks at what the agent provides, and shows what changed.
-    pub async fn look(self: &Arc<Self>) {
-        // Only an agent that ends looks no more.
-        let _ = self.in_turn(Turn::Look).await;
+    /// Shows the device's status whenever it changes, and looks at the rest once it stays.
+    pub async fn follow(self: Arc<Self>) {
+        let mut report = self.report.clone();
+        let mut look_at = None;
+        loop {
+            let settled = async {
+                match look_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = report.changed() => {
+                    let Ok(()) = changed else { return };
+                    let status = provided::status(&report.borrow_and_update());
+                    if self.values().see(status) {
+                        look_at = Some(tokio::time::Instant::now() + SETTLED);
+                    }
+                }
+                () = settled => {
+                    look_at = None;
+                    // Only an agent that ends looks no more.
+                    let _ = self.in_turn(Turn::Look).await;
+                }
+            }
+        }
     }
 
     /// Keeps a value, then shows it. `Permanent`: there cannot be such a key or value. `NoSpace`: there are too many.
@@ -181,16 +210,10 @@ impl Metadata {
     }
 
     fn look_now(&self) {
-        let report = self.report.borrow().clone();
-        let seen = provided::current(&report, self.store.root());
+        let measured = provided::measured(self.store.root());
         let mut all = self.values();
-        for ((key, value), (_, former)) in seen.iter().zip(&all.seen) {
-            if value != former {
-                all.show(Meta::Device, key, Some(value));
-            }
-        }
-        all.seen = seen;
-        all.device.rendered = None;
+        let report = self.report.borrow().clone();
+        all.see(provided::status(&report).into_iter().chain(measured));
         all.looked = Some((Instant::now(), report));
     }
 
@@ -241,6 +264,22 @@ impl All {
         self.show(kind, key, value);
     }
 
+    /// Takes in what is provided now, and shows what changed of it, if anything did.
+    fn see(&mut self, provided: impl IntoIterator<Item = (&'static str, String)>) -> bool {
+        let mut changed = false;
+        for (key, value) in provided {
+            if self.seen.get(key) != Some(&value) {
+                self.show(Meta::Device, key, Some(&value));
+                self.seen.insert(key, value);
+                changed = true;
+            }
+        }
+        if changed {
+            self.device.rendered = None;
+        }
+        changed
+    }
+
     /// Every key once; nobody else has set what the agent provides.
     fn pairs(&self, kind: Meta) -> Vec<(&str, &str)> {
         let mut pairs = Vec::new();
@@ -251,8 +290,8 @@ impl All {
             Meta::Device => {
                 let set = self.device.set.iter().filter(|(key, _)| !provided::KEYS.contains(&key.as_str()));
                 pairs.extend(set.map(|(key, value)| (key.as_str(), value.as_str())));
-                let provided = self.fixed.iter().chain(&self.seen);
-                pairs.extend(provided.map(|(key, value)| (*key, value.as_str())));
+                pairs.extend(self.fixed.iter().map(|(key, value)| (*key, value.as_str())));
+                pairs.extend(self.seen.iter().map(|(key, value)| (*key, value.as_str())));
             }
         }
         pairs

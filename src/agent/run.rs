@@ -104,11 +104,11 @@ impl Agent {
         match self.after_saving(step).await {
             Ok(actions) => {
                 self.engine = thought;
-                self.conclude(now, &Thought { event, save, happenings, actions })
+                self.conclude(now, &Thought { event, save, happenings, actions }).await
             }
             Err(failure) => {
                 log::error!("op=save-state error={:?}", failure.detail);
-                self.step_unsaved(now, event)
+                self.step_unsaved(now, event).await
             }
         }
     }
@@ -125,27 +125,17 @@ impl Agent {
     }
 
     /// The thought about `event` was thrown away; the engine takes in that it was.
-    fn step_unsaved(&mut self, now: Time, event: Event) -> Option<AfterShutdown> {
+    async fn step_unsaved(&mut self, now: Time, event: Event) -> Option<AfterShutdown> {
         let event = Event::SaveFailed { event: Box::new(event) };
         let step = self.engine.handle(now, event.clone());
         let happenings = step.happenings().to_vec();
         let actions = without_saving(step);
-        self.conclude(now, &Thought { event, save: Saved::Failed, happenings, actions })
+        self.conclude(now, &Thought { event, save: Saved::Failed, happenings, actions }).await
     }
 
-    /// Publishes, notes, then acts: whoever gets an answer finds in the report what it was answered for.
-    fn conclude(&mut self, now: Time, thought: &Thought) -> Option<AfterShutdown> {
+    /// Publishes, acts, then notes: whoever gets an answer finds in the report what it was answered for.
+    async fn conclude(&mut self, now: Time, thought: &Thought) -> Option<AfterShutdown> {
         self.publish(now, thought);
-        let told = Entry {
-            now,
-            event: &thought.event,
-            save: thought.save,
-            happenings: &thought.happenings,
-            actions: &thought.actions,
-        }
-        .told();
-        thought.log(now, &told);
-        self.journal.add(&told);
         let mut leaving = None;
         for action in &thought.actions {
             match action {
@@ -166,6 +156,18 @@ impl Agent {
                 | Action::Collect { .. } => self.effects.begin(action.clone()),
             }
         }
+        // Words take longer than most that was begun needs to get under way.
+        tokio::task::yield_now().await;
+        let told = Entry {
+            now,
+            event: &thought.event,
+            save: thought.save,
+            happenings: &thought.happenings,
+            actions: &thought.actions,
+        }
+        .told();
+        thought.log(now, &told);
+        self.journal.add(&told);
         leaving
     }
 
@@ -185,18 +187,13 @@ impl Agent {
             self.effects.name_current(revision.clone());
         }
         self.inputs.supervisor.follow(&report);
-        let mut status_changed = false;
         self.report.send_if_modified(|published| {
             let changed = **published != report;
             if changed {
-                status_changed = (published.status, &published.revision) != (report.status, &report.revision);
                 *published = Arc::new(report);
             }
             changed
         });
-        if status_changed {
-            self.effects.show_status();
-        }
         for (at, happenings) in self.unpublished.drain(..) {
             self.history.record(at, &happenings);
         }

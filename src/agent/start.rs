@@ -177,7 +177,10 @@ pub async fn start_with(config: Config, prepared: Prepared) -> Result<Agent, Sta
         Arc::clone(&metadata),
         &config,
     );
-    let mut serving = vec![Serving::begin(api::serve_host(bind_host(&config)?, Arc::clone(&backend)))];
+    let mut serving = vec![
+        Serving::begin(api::serve_host(bind_host(&config)?, Arc::clone(&backend))),
+        Serving::begin(Arc::clone(&metadata).follow()),
+    ];
     if let Some(endpoint) = endpoint {
         let served = endpoint.serve(Arc::clone(&backend));
         serving.push(served.map_err(|source| StartError::Input { what: "the device endpoint", source })?);

@@ -172,6 +172,13 @@ pub(crate) fn unsupported(detail: String) -> Failure {
     Failure::new(FailureKind::Unsupported, detail)
 }
 
+/// Whether `Action::Start` makes a network namespace.
+#[must_use]
+pub fn has_own_network(container: &Container) -> bool {
+    let own = container.conf.as_deref().map(namespaces);
+    own.is_some_and(|own| own.is_ok_and(|own| own.contains(&Namespace::Network)))
+}
+
 fn namespaces(conf: &LxcConf) -> Result<BTreeSet<Namespace>, Failure> {
     let mut own = BTreeSet::new();
     for namespace in conf.namespaces.iter() {

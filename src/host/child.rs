@@ -18,13 +18,13 @@ use nix::unistd::{
 use rustix::fs::OFlags;
 
 use crate::caps;
-use crate::channel;
+use crate::channel::{self, Wait};
 use crate::error::{AsErrno, HostError};
 use crate::inside::{self, Missing};
 use crate::interface::{BothSides, Outside, Wanted};
 use crate::launcher::{self, Held, Kit};
 use crate::sys::{self, Change};
-use crate::{detached, device_filter, system_calls, wire};
+use crate::{detached, device_filter, spare, system_calls, wire};
 
 /// The name under which our own binary runs as the launcher.
 pub(crate) const LAUNCHER: &CStr = c"goalpost-launcher";
@@ -71,6 +71,9 @@ fn run(arguments: &[String]) -> Result<(), HostError> {
     outcome
 }
 
+/// The only packet after a plan: the program may run.
+pub(crate) const GO: u8 = b'G';
+
 /// The container has no network namespace of its own.
 pub(crate) const NETWORK_SHARED: u8 = 0;
 /// It makes its own while the plan is still on its way.
@@ -78,12 +81,34 @@ pub(crate) const NETWORK_AT_ONCE: u8 = 1;
 /// It makes its own once it has taken along what it needs of the device's.
 pub(crate) const NETWORK_IN_TURN: u8 = 2;
 
+/// The network namespace of a container.
+pub(crate) enum Network {
+    /// The device's.
+    Shared,
+    /// Its own: one that was made in advance, or it makes one. At once, or when it has taken along what it needs of the device's.
+    Own { made: Option<OwnedFd>, at_once: bool },
+}
+
+impl Network {
+    /// Enters it, if this is when.
+    fn enter(&self, now_at_once: bool) -> Result<(), HostError> {
+        match self {
+            Network::Own { made, at_once } if *at_once == now_at_once => match made {
+                Some(made) => spare::enter(made),
+                None => sys::unshare(CloneFlags::CLONE_NEWNET),
+            }
+            .map_err(HostError::at("make", "a network namespace")),
+            Network::Own { .. } | Network::Shared => Ok(()),
+        }
+    }
+}
+
 /// Carries the plan out that comes in on `answer`. What fails is told there; exec closes it, and says so that nothing failed.
 pub(crate) fn become_container(
     answer: BorrowedFd<'_>,
     output: &Output,
     cgroup: Option<BorrowedFd<'_>>,
-    network: u8,
+    network: &Network,
     kit: &Kit,
 ) -> ! {
     let Err(error) = carry_out_all(answer, output, cgroup, network, kit);
@@ -95,23 +120,17 @@ fn carry_out_all(
     answer: BorrowedFd<'_>,
     output: &Output,
     cgroup: Option<BorrowedFd<'_>>,
-    network: u8,
+    network: &Network,
     kit: &Kit,
 ) -> Result<Infallible, HostError> {
-    let own_network =
-        || sys::unshare(CloneFlags::CLONE_NEWNET).map_err(HostError::at("make", "a network namespace"));
     begin(output)?;
-    if network == NETWORK_AT_ONCE {
-        own_network()?;
-    }
+    network.enter(true)?;
     let bytes = channel::receive_long(answer).map_err(HostError::at("receive", "the set-up plan"))?;
     let steps: Vec<SetupStep> = wire::from_bytes(&bytes)
         .ok_or_else(|| HostError::at("understand", "the set-up plan")(Errno::EPROTO))?;
     let outside = Outside::open(&steps)?;
-    if network == NETWORK_IN_TURN {
-        own_network()?;
-    }
-    let network = outside.map(Outside::with_inside).transpose()?;
+    network.enter(false)?;
+    let interfaces = outside.map(Outside::with_inside).transpose()?;
     let mut trees = take_all(&steps)?.into_iter();
     let cover = Cover::take(&steps, kit)?;
     let labels = open_labels(&steps)?.into_iter();
@@ -125,15 +144,31 @@ fn carry_out_all(
         answer,
         cgroup,
         network,
+        interfaces,
         cover,
         labels,
         filters,
         keep: Capabilities::ALL,
     };
+    let mut is_let_go = false;
     for step in &steps {
+        // A profile may forbid to hear it.
+        if !is_let_go && matches!(step, SetupStep::SystemCalls { .. } | SetupStep::Execute { .. }) {
+            wait_for_leave(answer)?;
+            is_let_go = true;
+        }
         stand.carry_out(step, &mut trees)?;
     }
     Err(HostError::at("find", "what to execute in the set-up plan")(Errno::ENOEXEC))
+}
+
+/// The agent makes what only the program needs meanwhile.
+fn wait_for_leave(answer: BorrowedFd<'_>) -> Result<(), HostError> {
+    let packet = channel::receive(answer, Wait::Yes).map_err(HostError::at("hear from", "the agent"))?;
+    match packet.bytes.as_slice() {
+        [GO] => Ok(()),
+        _ => Err(HostError::at("hear from", "the agent")(Errno::ECONNRESET)),
+    }
 }
 
 /// Leaves everything of the agent behind that a program could notice.
@@ -232,7 +267,8 @@ struct Stand<'a> {
     kit: &'a Kit,
     answer: BorrowedFd<'a>,
     cgroup: Option<BorrowedFd<'a>>,
-    network: Option<BothSides>,
+    network: &'a Network,
+    interfaces: Option<BothSides>,
     cover: Option<Cover>,
     labels: std::vec::IntoIter<OwnedFd>,
     filters: std::vec::IntoIter<Vec<libc::sock_filter>>,
@@ -296,11 +332,17 @@ impl Stand<'_> {
                 sethostname(name).map_err(HostError::at("set the host name to", name))
             }
             SetupStep::LoopbackUp => {
-                sys::loopback_up().map_err(HostError::at("set up", "the loopback device"))
+                match self.network {
+                    // It was, in advance.
+                    Network::Own { made: Some(_), .. } => Ok(()),
+                    Network::Own { made: None, .. } | Network::Shared => {
+                        sys::loopback_up().map_err(HostError::at("set up", "the loopback device"))
+                    }
+                }
             }
             SetupStep::Interface { name, link, up, addresses, gateway } => {
                 let wanted = Wanted { name, link, up: *up, addresses, gateway: *gateway };
-                self.network
+                self.interfaces
                     .as_mut()
                     .ok_or_else(|| HostError::at("find", "the device's network")(Errno::EBADF))?
                     .make(&wanted)

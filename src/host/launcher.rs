@@ -12,11 +12,12 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::channel::{self, Packet, Wait};
-use crate::child::{self, Output};
+use crate::child::{self, NETWORK_AT_ONCE, NETWORK_SHARED, Network, Output};
 use crate::error::HostError;
 use crate::keeping::{self, Kept};
+use crate::spare::Spare;
 use crate::sys::{self, Cloned, ParentOf};
-use crate::{mount, wire};
+use crate::{mount, process, wire};
 
 /// The first byte of a packet to the launcher.
 pub(crate) const START: u8 = b'S';
@@ -24,6 +25,8 @@ pub(crate) const START: u8 = b'S';
 pub(crate) const WORK: u8 = b'W';
 /// The first byte of a packet to the launcher: a container's name, with the agent's side of its console, or without it any more.
 pub(crate) const KEEP: u8 = b'K';
+/// The first byte of a packet to the launcher: a network namespace will be wanted, and until then there is time to make it.
+pub(crate) const SPARE: u8 = b'N';
 /// The first byte of a packet from the launcher: it is there, with its two namespaces.
 pub(crate) const HELLO: u8 = b'H';
 /// The first byte of an answer: the process, with its pidfd.
@@ -71,29 +74,32 @@ pub(crate) fn serve(
         }
         None => prepare(folder)?,
     };
+    process::serve_at_once();
     channel::send(control.as_fd(), &[HELLO], &[held.hold.as_fd(), held.empty.as_fd()])
         .map_err(HostError::at("answer", "the agent"))?;
     let kit = Kit { empty: held.empty, nothing: nothing(folder), last_capability: last_capability() };
     drop(held.hold);
-    let mut kept = Kept::new();
+    let (mut kept, mut spare) = (Kept::new(), Spare::start()?);
     // A reset is an end, too: the agent was killed with an answer unread.
     while let Ok(mut packet) = channel::receive(control.as_fd(), Wait::Yes) {
         match packet.bytes.split_first() {
             None => break,
             Some((&KEEP, name)) => keeping::keep(&mut kept, name, packet.descriptors.pop()),
-            Some(_) => obey(packet, &kit),
+            Some((&SPARE, _)) => spare.want(),
+            Some(_) => obey(packet, &kit, &mut spare),
         }
     }
+    drop(spare);
     keeping::hand_over(meeting, kept)
 }
 
 /// A request names its own channel for the answer; without one nobody waits.
-fn obey(packet: Packet, kit: &Kit) {
+fn obey(packet: Packet, kit: &Kit, spare: &mut Spare) {
     let mut descriptors = packet.descriptors.into_iter();
     let Some(answer) = descriptors.next() else { return };
     let outcome = match (packet.bytes.split_first(), descriptors.next(), descriptors.next()) {
         (Some((&START, request)), Some(output), Some(errors)) => {
-            start(request, &answer, &Output { output, errors }, descriptors.next().as_ref(), kit)
+            start(request, &answer, &Output { output, errors }, descriptors.next().as_ref(), kit, spare)
         }
         (Some((&WORK, _)), _, _) => work(&answer),
         _ => Err(HostError::at("understand", "the agent")(nix::errno::Errno::EPROTO)),
@@ -109,15 +115,20 @@ fn start(
     output: &Output,
     cgroup: Option<&OwnedFd>,
     kit: &Kit,
+    spare: &mut Spare,
 ) -> Result<(), HostError> {
     let (flags, network): (i32, u8) = wire::from_bytes(request)
         .ok_or_else(|| HostError::at("understand", "the agent")(nix::errno::Errno::EPROTO))?;
     let flags = CloneFlags::from_bits_truncate(flags);
+    let network = match network {
+        NETWORK_SHARED => Network::Shared,
+        when => Network::Own { made: spare.take(), at_once: when == NETWORK_AT_ONCE },
+    };
     let cgroup = cgroup.map(AsFd::as_fd);
     match sys::clone_process(flags, ParentOf::OurParent, cgroup)
         .map_err(HostError::at("make", "a process"))?
     {
-        Cloned::Child => child::become_container(answer.as_fd(), output, cgroup, network, kit),
+        Cloned::Child => child::become_container(answer.as_fd(), output, cgroup, &network, kit),
         Cloned::Parent { pid, process } => {
             let mut bytes = vec![PROCESS];
             bytes.extend_from_slice(&pid.to_ne_bytes());

@@ -26,6 +26,7 @@ pub mod namespace;
 mod netlink;
 pub mod power;
 pub mod process;
+mod spare;
 mod spawn;
 mod sys;
 mod system_calls;

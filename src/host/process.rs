@@ -15,8 +15,18 @@ use crate::sys;
 /// process another priority, or no right to change it, is obeyed.
 pub fn serve_first() {
     const PRIORITY: i32 = -10;
-    if rustix::process::getpriority_process(None) == Ok(0) && sys::reset_priority_on_fork().is_ok() {
+    if rustix::process::getpriority_process(None) == Ok(0) && sys::schedule(libc::SCHED_OTHER, 0).is_ok() {
         let _ = rustix::process::setpriority_process(None, PRIORITY);
+    }
+}
+
+/// Has the kernel serve this thread before whatever else there is, where that is allowed: for one that works less than a
+/// millisecond at a time, and whom everybody waits for. What it makes is of usual priority again.
+pub(crate) fn serve_at_once() {
+    const LEAST: i32 = 1;
+    if rustix::process::getpriority_process(None) != Ok(0) || sys::schedule(libc::SCHED_FIFO, LEAST).is_err()
+    {
+        serve_first();
     }
 }
 

@@ -12,11 +12,11 @@ use nix::sys::signal::SigSet;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::channel::{self, Packet, Wait};
-use crate::child::{LAUNCHER, NETWORK_AT_ONCE, NETWORK_IN_TURN, NETWORK_SHARED};
+use crate::child::{GO, LAUNCHER, NETWORK_AT_ONCE, NETWORK_IN_TURN, NETWORK_SHARED};
 use crate::error::{AsErrno, HostError};
 use crate::interface::Outside;
 use crate::keeping;
-use crate::launcher::{CONSOLE, DONE, FAILED, HELLO, Held, KEEP, PROCESS, START, WORK};
+use crate::launcher::{CONSOLE, DONE, FAILED, HELLO, Held, KEEP, PROCESS, SPARE, START, WORK};
 use crate::process::Process;
 use crate::wire::{self, Wire};
 
@@ -127,28 +127,21 @@ impl Launcher {
         }
     }
 
-    /// Begins a start: [`Launcher::begin_process`], then [`Pending::hand_over`].
-    ///
-    /// # Errors
-    /// The launcher is gone.
-    pub fn begin_start(&self, start: &Start<'_>) -> Result<Pending, HostError> {
-        let pending = self.begin_process(start)?;
-        pending.hand_over(start.plan)?;
-        Ok(pending)
-    }
-
-    /// Asks for the process of a start, which waits for its plan: while it is being made, the caller makes what only the program
+    /// Begins a start. Before its program runs it waits for [`Pending::let_go`]: meanwhile the caller makes what only the program
     /// needs. The plan's `cgroup` is the caller's to carry out before, with [`crate::cgroup`].
     ///
     /// # Errors
     /// The launcher is gone.
-    pub fn begin_process(&self, start: &Start<'_>) -> Result<Pending, HostError> {
+    pub fn begin_start(&self, start: &Start<'_>) -> Result<Pending, HostError> {
         let (flags, network) = namespaces(start.plan);
         let mut bytes = vec![START];
         (flags.bits(), network).put(&mut bytes);
         let mut descriptors = vec![start.output, start.errors];
         descriptors.extend(start.cgroup);
         let answer = self.ask(&bytes, &descriptors)?;
+        let mut plan = Vec::with_capacity(4096);
+        start.plan.steps.put(&mut plan);
+        hand_over(&answer, &plan)?;
         Ok(Pending { answer, process: None, console: None, failed: None })
     }
 
@@ -188,6 +181,14 @@ impl Launcher {
         Ok(Working { answer, finished: false, failed: Vec::new() })
     }
 
+    /// Says that a network namespace will be wanted: it is made as long as nothing else is asked for.
+    ///
+    /// # Errors
+    /// The launcher is gone.
+    pub fn expect_network(&self) -> Result<(), HostError> {
+        channel::send(self.control.as_fd(), &[SPARE], &[]).map_err(HostError::at("ask", "the launcher"))
+    }
+
     /// Asks for a process. Returns our end of its answer, by which it gets its plan.
     fn ask(&self, request: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<OwnedFd, HostError> {
         let (ours, theirs) = channel::pair().map_err(HostError::at("make", "a channel"))?;
@@ -204,21 +205,22 @@ impl Launcher {
 }
 
 impl Pending {
-    /// Lets the process go on: it carries the plan out that it was made for.
-    ///
-    /// # Errors
-    /// The launcher is gone, and the process with it.
-    pub fn hand_over(&self, plan: &StartPlan) -> Result<(), HostError> {
-        let mut bytes = Vec::with_capacity(4096);
-        plan.steps.put(&mut bytes);
-        hand_over(&self.answer, &bytes)
+    /// Lets the program run. If its process is gone, [`Pending::advance`] says why.
+    pub fn let_go(&self) {
+        if channel::send(self.answer.as_fd(), &[GO], &[]).is_err() {
+            self.hold_back();
+        }
     }
 
-    /// Gives the start up before its plan was handed over; waits until nothing of it is left.
-    pub fn abandon(self) {
-        // Its process hears that no plan comes, says so, and is reaped by whoever hears that. Without a process there is nobody.
+    /// Gives the start up before it was let go; waits until nothing of it is left.
+    pub fn abandon(mut self) {
+        self.hold_back();
+        let _ = self.take_in(Wait::Yes);
+    }
+
+    /// Its process hears that it may not go on, says so, and is reaped by whoever hears that. Without a process there is nobody.
+    fn hold_back(&self) {
         let _ = rustix::net::shutdown(&self.answer, rustix::net::Shutdown::Write);
-        let _ = self.wait();
     }
 
     /// The process, once it was made: it can be ended before its program runs.
@@ -231,11 +233,12 @@ impl Pending {
         self.take_in(Wait::No)
     }
 
-    /// Waits for what becomes of the start.
+    /// Lets it go, and waits for what becomes of it.
     ///
     /// # Errors
     /// The step that failed.
     pub fn wait(mut self) -> Result<Spawned, HostError> {
+        self.let_go();
         self.take_in(Wait::Yes)
             .unwrap_or_else(|| Err(HostError::at("hear from", "the launcher")(Errno::EAGAIN)))
     }

@@ -383,15 +383,13 @@ pub(crate) fn attach_device_program(group: BorrowedFd<'_>, program: &[u64]) -> R
     .map(drop)
 }
 
-/// What this thread makes from now on has the usual priority, whatever its own is.
-pub(crate) fn reset_priority_on_fork() -> Result<(), Errno> {
+/// Sets this thread's scheduling policy, with the priority that goes with it. What it makes from now on has the usual one.
+pub(crate) fn schedule(policy: libc::c_int, priority: libc::c_int) -> Result<(), Errno> {
     const RESET_ON_FORK: libc::c_int = 0x4000_0000;
-    // The kernel's `struct sched_param`.
-    let usual: libc::c_int = 0;
     // By number: musl's function only says that it is not there.
-    // SAFETY: sched_setscheduler reads one int.
+    // SAFETY: sched_setscheduler reads the kernel's `struct sched_param`, which is one int.
     Errno::result(unsafe {
-        libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_OTHER | RESET_ON_FORK, &raw const usual)
+        libc::syscall(libc::SYS_sched_setscheduler, 0, policy | RESET_ON_FORK, &raw const priority)
     })
     .map(drop)
 }

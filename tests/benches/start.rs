@@ -80,6 +80,7 @@ fn our_start(launcher: &Launcher, plan: &StartPlan) -> (Duration, Duration) {
     let begun = Instant::now();
     let start = Start { plan, output: write.as_fd(), errors: write.as_fd(), cgroup: None };
     let pending = launcher.begin_start(&start).unwrap();
+    pending.let_go();
     let mut byte = [0];
     read.read_exact(&mut byte).unwrap();
     let first = begun.elapsed();

@@ -41,6 +41,12 @@ impl Launches {
         }
     }
 
+    /// A container will want its own network namespace. Whoever hears nothing of it makes it when it is time.
+    pub(crate) fn expect_network(&self) {
+        let launcher = Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner));
+        let _ = launcher.expect_network();
+    }
+
     /// Asks it; if it has ended, another one.
     pub(crate) fn ask<T>(&self, ask: impl Fn(&Launcher) -> Result<T, HostError>) -> Result<T, HostError> {
         let launcher = Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner));

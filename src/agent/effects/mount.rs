@@ -62,6 +62,9 @@ pub(super) async fn make(
 ) -> Result<(), Failure> {
     unpack(world, container, revision).await?;
     let working = world.launcher.ask(|launcher| launcher.begin_mount(plan));
+    if place::of(world, container, revision)?.has_own_network() {
+        world.launcher.expect_network();
+    }
     finish(working.map_err(|error| error.failure())?).await
 }
 

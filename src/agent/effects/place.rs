@@ -127,6 +127,11 @@ impl Placed<'_> {
         setup::mounts(&self.container, &self.context)
     }
 
+    /// Whether it is given a network namespace.
+    pub(super) fn has_own_network(&self) -> bool {
+        setup::has_own_network(&self.container)
+    }
+
     /// Images that this agent cannot mount, with the folders that stand in for them.
     pub(super) fn to_unpack(&self, store: &Store) -> Vec<(PathBuf, PathBuf)> {
         match self.device.privileges {

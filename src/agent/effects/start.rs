@@ -36,6 +36,7 @@ pub(super) struct Starting {
     pending: Pending,
     readable: AsyncFd<OwnedFd>,
     noted: Noted,
+    has_own_network: bool,
     kit: Kit,
 }
 
@@ -98,7 +99,7 @@ pub(super) fn known(world: &World, order: &Order) -> Result<Known, Failure> {
     })
 }
 
-/// Asks the launcher for its process, and makes what the life has for itself.
+/// Asks the launcher for its process, and makes what the life has for itself, without which its program does not run.
 pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Starting, Failure> {
     let place = place::of(world, &order.container, &order.revision)?;
     let plan = place.start()?;
@@ -112,7 +113,7 @@ pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Startin
         None => None,
     };
     let begin = |launcher: &Launcher| {
-        launcher.begin_process(&Start {
+        launcher.begin_start(&Start {
             plan: &plan,
             output: output_end.as_fd(),
             errors: output_end.as_fd(),
@@ -121,7 +122,7 @@ pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Startin
     };
     let pending = world.launcher.ask(begin).map_err(|error| error.failure())?;
     drop(output_end);
-    // While the process is being made, what only its program needs; its plan, without which it stays where it is, comes last.
+    // While the process is being made and set up, what only its program needs.
     let rest = || {
         match place.container.role {
             // It sees all of it, by a mount of its plan.
@@ -138,14 +139,16 @@ pub(super) async fn prepare(world: &Arc<World>, order: &Order) -> Result<Startin
         ));
         let listening = listen(world, &order.revision, &order.container, sockets.logs)?;
         capture(world, &order.revision, &order.container, output)?;
-        pending.hand_over(&plan).map_err(|error| error.failure())?;
-        Ok((serving, listening, watched(&pending)?))
+        let readable = watched(&pending)?;
+        pending.let_go();
+        Ok((serving, listening, readable))
     };
     match rest() {
         Ok((serving, listening, readable)) => {
             let kit =
                 Kit { _group: group, _serving: serving, _listening: Some(listening), console: Console::None };
-            Ok(Starting { pending, readable, noted: Noted::No, kit })
+            let has_own_network = place.has_own_network();
+            Ok(Starting { pending, readable, noted: Noted::No, has_own_network, kit })
         }
         Err(failure) => {
             // Blocks for as long as the process needs to end; its control group goes after it.
@@ -214,6 +217,10 @@ impl Starting {
     /// Its program runs.
     pub(super) fn run(self, world: &Arc<World>, order: &Order, spawned: Spawned) -> Running {
         let mut kit = self.kit;
+        // It may be started again.
+        if self.has_own_network {
+            world.launcher.expect_network();
+        }
         if let Some(console) = spawned.console {
             kit.console = attach_console(world, &order.revision, &order.container, console);
         }

@@ -41,16 +41,17 @@ pub(super) fn fixed() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What is true now. `root` is where the store lies.
-pub(super) fn current(report: &DeviceReport, root: &Path) -> Vec<(&'static str, String)> {
-    vec![
-        ("interfaces", interfaces()),
+/// What the device is doing.
+pub(super) fn status(report: &DeviceReport) -> [(&'static str, String); 2] {
+    [
         ("pantavisor.revision", report.revision.as_ref().map_or_else(String::new, ToString::to_string)),
         ("pantavisor.status", report.status.map_or("", Status::as_str).to_owned()),
-        ("storage", storage(root)),
-        ("sysinfo", sysinfo()),
-        ("time", time()),
     ]
+}
+
+/// What only a look at the device tells. `root` is where the store lies.
+pub(super) fn measured(root: &Path) -> [(&'static str, String); 4] {
+    [("interfaces", interfaces()), ("storage", storage(root)), ("sysinfo", sysinfo()), ("time", time())]
 }
 
 /// Of a file that the kernel makes up; empty where there is none.
