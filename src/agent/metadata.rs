@@ -6,8 +6,8 @@
 //!                                            └─> <run>/containers/<c>/pantavisor/<kind>/<key>     of a key <c>.<key>
 //! ```
 //!
-//! Values change when somebody asks for it. What the agent provides is looked at when it is asked for, and once after the device's
-//! status changed; the status itself is shown at once. Nothing here runs while nothing happens. A file that a container sees is always a whole value, the former or the new one.
+//! Nothing here runs by itself: values change when somebody asks for it, what the agent provides is looked at when it is asked
+//! for, and soon after the device's status changes. A file that a container sees is always a whole value, the former or the new one.
 
 mod provided;
 
@@ -22,6 +22,7 @@ use model::ids::ContainerName;
 use model::report::{DeviceReport, Failure, FailureKind};
 use serde_json::value::RawValue;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::json;
 use crate::store::{Meta, Store, Values, failure};
@@ -31,8 +32,8 @@ pub(crate) const FOLDER: &str = "meta";
 /// What was measured is answered for so long again.
 const FRESH: Duration = Duration::from_millis(100);
 
-/// The device is looked at when its status has stayed for so long: whatever starts, and whoever waits for it, goes first.
-const SETTLED: Duration = Duration::from_secs(1);
+/// So long after the device's status changed it is looked at: what starts, and whoever waits for it, goes first.
+const SOON: Duration = Duration::from_millis(100);
 
 /// All metadata of the device.
 #[derive(Debug)]
@@ -128,31 +129,17 @@ impl Metadata {
         Ok(self.values().rendered(kind))
     }
 
-    /// Shows the device's status whenever it changes, and looks at the rest once it stays.
+    /// Looks at what the agent provides whenever the device's status has changed.
     pub async fn follow(self: Arc<Self>) {
         let mut report = self.report.clone();
-        let mut look_at = None;
-        loop {
-            let settled = async {
-                match look_at {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                changed = report.changed() => {
-                    let Ok(()) = changed else { return };
-                    let status = provided::status(&report.borrow_and_update());
-                    if self.values().see(status) {
-                        look_at = Some(tokio::time::Instant::now() + SETTLED);
-                    }
-                }
-                () = settled => {
-                    look_at = None;
-                    // Only an agent that ends looks no more.
-                    let _ = self.in_turn(Turn::Look).await;
-                }
-            }
+        let is_news = |report: &Arc<DeviceReport>| {
+            let seen = &self.values().seen;
+            provided::status(report).iter().any(|(key, value)| seen.get(key) != Some(value))
+        };
+        // Only an agent that ends looks no more.
+        while report.wait_for(is_news).await.is_ok() {
+            let _ = timeout(SOON, std::future::pending::<()>()).await;
+            let _ = self.in_turn(Turn::Look).await;
         }
     }
 
@@ -264,20 +251,15 @@ impl All {
         self.show(kind, key, value);
     }
 
-    /// Takes in what is provided now, and shows what changed of it, if anything did.
-    fn see(&mut self, provided: impl IntoIterator<Item = (&'static str, String)>) -> bool {
-        let mut changed = false;
+    /// Takes in what is provided now, and shows what changed of it.
+    fn see(&mut self, provided: impl IntoIterator<Item = (&'static str, String)>) {
         for (key, value) in provided {
             if self.seen.get(key) != Some(&value) {
                 self.show(Meta::Device, key, Some(&value));
                 self.seen.insert(key, value);
-                changed = true;
+                self.device.rendered = None;
             }
         }
-        if changed {
-            self.device.rendered = None;
-        }
-        changed
     }
 
     /// Every key once; nobody else has set what the agent provides.
