@@ -156,8 +156,10 @@ impl Agent {
                 | Action::Collect { .. } => self.effects.begin(action.clone()),
             }
         }
-        // Words take longer than most that was begun needs to get under way.
-        tokio::task::yield_now().await;
+        // Words take longer than what was begun needs to get under way; in a burst that goes on beside the loop already.
+        if self.inputs.events.is_empty() {
+            tokio::task::yield_now().await;
+        }
         let told = Entry {
             now,
             event: &thought.event,
