@@ -247,6 +247,8 @@ impl Pending {
         loop {
             let heard = match channel::receive(self.answer.as_fd(), wait) {
                 Err(rustix::io::Errno::AGAIN) => return None,
+                // Told once, when it ended without having read all of ours: what it said before is still there.
+                Err(rustix::io::Errno::CONNRESET) => continue,
                 Err(errno) => Err(HostError::at("hear from", "the launcher")(errno)),
                 Ok(packet) => heard(packet),
             };
@@ -305,6 +307,8 @@ impl Working {
         loop {
             let heard = match channel::receive(self.answer.as_fd(), wait) {
                 Err(rustix::io::Errno::AGAIN) => return None,
+                // Told once, when it ended without having read all of ours: what it said before is still there.
+                Err(rustix::io::Errno::CONNRESET) => continue,
                 Err(errno) => Err(HostError::at("hear from", "the launcher")(errno)),
                 Ok(packet) => heard(packet),
             };

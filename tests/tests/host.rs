@@ -222,6 +222,39 @@ fn a_life_of_a_former_agent_is_found_by_its_number_and_start_time() {
 }
 
 #[test]
+fn a_program_runs_only_when_it_is_let_go() {
+    let Some(bench) = Bench::new() else { return };
+    let start_of = |script: &str| {
+        let (read, write) = std::io::pipe().unwrap();
+        let plan = plan(&bench, vec![], script);
+        let fd = std::os::fd::AsFd::as_fd(&write);
+        (
+            bench
+                .launcher
+                .begin_start(&host::Start { plan: &plan, output: fd, errors: fd, cgroup: None })
+                .unwrap(),
+            read,
+        )
+    };
+    let (pending, read) = start_of("echo ran");
+    pending.abandon();
+    assert_eq!(std::io::read_to_string(read).unwrap(), "");
+    let (pending, read) = start_of("echo ran");
+    pending.let_go();
+    assert_eq!(std::io::read_to_string(read).unwrap(), "ran\n");
+    pending.wait().unwrap().process.wait_for_end().unwrap();
+}
+
+#[test]
+fn a_program_is_of_usual_priority() {
+    let Some(bench) = Bench::new() else { return };
+    // Nice value, real-time priority and policy, as proc(5) counts them.
+    let script = "set -- $(cat /proc/self/stat); shift 18; echo $1; shift 21; echo $1 $2";
+    let outcome = bench.run(&plan(&bench, vec![mount(new("proc"), "/proc")], script)).unwrap();
+    assert_eq!(outcome.text, "0\n0 0\n");
+}
+
+#[test]
 fn mount_attributes_hold_inside() {
     let Some(bench) = Bench::new() else { return };
     let shown = bench.folder().join("shown");

@@ -162,6 +162,41 @@ fn an_interface_that_cannot_be_made_says_which_and_why() {
     });
 }
 
+/// Its loopback device is up without a step that sets it up only where the namespace was made in advance.
+fn shows_itself(bench: &Bench, interface: Option<SetupStep>) -> (String, bool) {
+    let script = "readlink /proc/self/ns/net; ip link show lo | grep -c ,UP; ip link show | grep -c eth0";
+    let count = usize::from(interface.is_some());
+    let steps = interface.into_iter().chain([mount(new("proc"), "/proc")]).collect();
+    let mut plan = with_network_first(plan(bench, steps, script), count);
+    plan.steps.retain(|step| *step != SetupStep::LoopbackUp);
+    let text = bench.run(&plan).unwrap().text;
+    let mut lines = text.lines();
+    let (own, is_up) = (lines.next().unwrap().to_owned(), lines.next() == Some("1"));
+    assert_eq!(lines.next(), Some(if count == 1 { "1" } else { "0" }), "{text}");
+    (own, is_up)
+}
+
+#[test]
+fn a_network_that_is_made_in_advance_is_one_containers_alone() {
+    on_a_device(&[], |bench| {
+        let devices = std::fs::read_link("/proc/thread-self/ns/net").unwrap().display().to_string();
+        // It may not be there yet: then the container makes its own.
+        let in_advance = |interface: Option<SetupStep>| {
+            let tried = (0..1000).find_map(|_| {
+                bench.launcher.expect_network().unwrap();
+                let (own, is_up) = shows_itself(bench, interface.clone());
+                is_up.then_some(own)
+            });
+            tried.expect("one was made before a container was started")
+        };
+        let first = in_advance(None);
+        assert_ne!(first, devices);
+        let (second, is_up) = shows_itself(bench, None);
+        assert!(!is_up && second != devices, "{second} was asked for by nobody");
+        assert_ne!(in_advance(Some(pair("eth0", None))), devices);
+    });
+}
+
 /// As plans have it: interfaces come before the root is entered.
 fn with_network_first(mut plan: model::setup::StartPlan, count: usize) -> model::setup::StartPlan {
     plan.steps[2..3 + count].rotate_left(1);
