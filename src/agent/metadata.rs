@@ -132,14 +132,13 @@ impl Metadata {
     /// Looks at what the agent provides whenever the device's status has changed.
     pub async fn follow(self: Arc<Self>) {
         let mut report = self.report.clone();
-        let is_news = |report: &Arc<DeviceReport>| {
-            let seen = &self.values().seen;
-            provided::status(report).iter().any(|(key, value)| seen.get(key) != Some(value))
-        };
-        // Only an agent that ends looks no more.
-        while report.wait_for(is_news).await.is_ok() {
-            let _ = timeout(SOON, std::future::pending::<()>()).await;
-            let _ = self.in_turn(Turn::Look).await;
+        // Only an agent that ends hears, or looks, no more.
+        while report.changed().await.is_ok() {
+            let status = provided::status(&report.borrow_and_update());
+            if self.values().is_news(&status) {
+                let _ = timeout(SOON, std::future::pending::<()>()).await;
+                let _ = self.in_turn(Turn::Look).await;
+            }
         }
     }
 
@@ -249,6 +248,10 @@ impl All {
             None => _ = page.set.remove(key),
         }
         self.show(kind, key, value);
+    }
+
+    fn is_news(&self, provided: &[(&'static str, String)]) -> bool {
+        provided.iter().any(|(key, value)| self.seen.get(key) != Some(value))
     }
 
     /// Takes in what is provided now, and shows what changed of it.
