@@ -3,6 +3,7 @@
 //! ```text
 //! agent ── Launcher (spawn.rs) ──socket── the launcher (launcher.rs): our own binary, re-executed once, one thread
 //!                                            │ lives in the mount namespace that holds every container's own mounts
+//!                                            ├─ clone ─── whoever makes the next network namespace in advance (spare.rs)
 //!                                            ├─ clone3 ── a container's first process: child.rs, then its program
 //!                                            └─ clone3 ── a worker that mounts or unmounts (mount.rs), then ends
 //! ```
