@@ -92,7 +92,7 @@ pub fn mounts(container: &Container, context: &Context) -> Result<Vec<MountStep>
                 to: places.trail(&context.revision, &format!("{name}/{}", volume.file)),
             },
             (VolumeSource::Image(digest), Privileges::Root) => {
-                MountStep::Image { file: places.object(&digest), target }
+                MountStep::Image { file: places.object(&digest), device: places.loop_device(&digest), target }
             }
             (VolumeSource::Image(digest), Privileges::UserNamespace) => {
                 MountStep::Link { path: target, to: places.unpacked(&digest) }

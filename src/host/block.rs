@@ -6,7 +6,9 @@ use std::os::unix::fs::FileExt;
 
 use model::setup::MountAttribute;
 use nix::errno::Errno;
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::fs::{
+    AtFlags, FlockOperation, Mode, OFlags, flock, fstat, open, readlinkat, symlinkat, unlinkat,
+};
 
 use crate::detached;
 use crate::error::HostError;
@@ -19,16 +21,20 @@ enum Kind {
     Erofs,
 }
 
-/// An image as a tree of its own, read-only. The loop device, if any, goes when the last mount of it goes.
-pub(crate) fn image(path: &str) -> Result<OwnedFd, HostError> {
+/// A link in a folder, which names the loop device that an image was attached to last.
+type Link<'a> = (OwnedFd, &'a str);
+
+/// An image as a tree of its own, read-only. Its loop device, if any, is shared by all that mount it by the same link, and with it
+/// what the kernel read and unpacked of it; it goes when the last mount of it goes.
+pub(crate) fn image(path: &str, link: Option<&Link>) -> Result<OwnedFd, HostError> {
     let file = File::open(path).map_err(HostError::at("open image", path))?;
     match kind(&file, path)? {
         Kind::Erofs => match mounted("erofs", path) {
             // Mounting from a file needs Linux 6.12; a loop device always works.
-            Err(error) if error.errno == Errno::ENOTBLK => by_loop("erofs", &file, path),
+            Err(error) if error.errno == Errno::ENOTBLK => by_loop("erofs", &file, path, link),
             outcome => outcome,
         },
-        Kind::Squashfs => by_loop("squashfs", &file, path),
+        Kind::Squashfs => by_loop("squashfs", &file, path, link),
     }
 }
 
@@ -52,10 +58,10 @@ fn mounted(kind: &str, source: &str) -> Result<OwnedFd, HostError> {
     detached::new(kind, &options, &[MountAttribute::ReadOnly].into())
 }
 
-fn by_loop(kind: &str, image: &File, path: &str) -> Result<OwnedFd, HostError> {
+fn by_loop(kind: &str, image: &File, path: &str, link: Option<&Link>) -> Result<OwnedFd, HostError> {
     let control = open("/dev/loop-control", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(HostError::at("open", "/dev/loop-control"))?;
-    let (device, name) = attached(&control, image.as_fd(), path)?;
+    let (device, name) = attached(&control, image.as_fd(), path, link)?;
     let tree =
         mounted(kind, &name).map_err(|error| HostError { subject: format!("{path} by {name}"), ..error });
     // Without a mount, closing the last descriptor lets the device go: it clears itself.
@@ -65,8 +71,16 @@ fn by_loop(kind: &str, image: &File, path: &str) -> Result<OwnedFd, HostError> {
 
 /// A loop device with the image. Finding a free one and taking it is a race that many starts at once would lose for ever,
 /// so the pair is under a lock; a program that does not take it is met with another try.
-fn attached(control: &OwnedFd, image: BorrowedFd<'_>, path: &str) -> Result<(OwnedFd, String), HostError> {
+fn attached(
+    control: &OwnedFd,
+    image: BorrowedFd<'_>,
+    path: &str,
+    link: Option<&Link>,
+) -> Result<(OwnedFd, String), HostError> {
     flock(control, FlockOperation::LockExclusive).map_err(HostError::at("lock", "/dev/loop-control"))?;
+    if let Some(found) = link.and_then(|link| attached_before(image, link)) {
+        return Ok(found);
+    }
     for _ in 0..MOST_TRIES {
         let number =
             sys::free_loop_device(control.as_fd()).map_err(HostError::at("find", "a free loop device"))?;
@@ -74,12 +88,28 @@ fn attached(control: &OwnedFd, image: BorrowedFd<'_>, path: &str) -> Result<(Own
         let device = open(name.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(HostError::at("open", name.clone()))?;
         match sys::configure_loop_device(device.as_fd(), image.as_raw_fd()) {
-            Ok(()) => return Ok((device, name)),
+            Ok(()) => {
+                if let Some((folder, link)) = link {
+                    // Without the link others find none to share, and attach one of their own.
+                    let _ = unlinkat(folder, *link, AtFlags::empty());
+                    let _ = symlinkat(name.as_str(), folder, *link);
+                }
+                return Ok((device, name));
+            }
             Err(Errno::EBUSY) => {}
             Err(errno) => return Err(HostError::at("attach", format!("{path} to {name}"))(errno)),
         }
     }
     Err(HostError::at("attach a loop device to", path)(Errno::EBUSY))
+}
+
+/// The one that the link names, if it still holds just this file: a number is anybody's after its last user. Held open, it stays.
+fn attached_before(image: BorrowedFd<'_>, (folder, link): &Link) -> Option<(OwnedFd, String)> {
+    let name = readlinkat(folder, *link, Vec::new()).ok()?.into_string().ok()?;
+    let device = open(name.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let file = fstat(image).ok()?;
+    let is_it = sys::loop_device_holds(device.as_fd(), file.st_dev, file.st_ino).ok()?;
+    is_it.then_some((device, name))
 }
 
 const MOST_TRIES: usize = 64;

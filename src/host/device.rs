@@ -36,7 +36,7 @@ pub fn mount(device: &Path, place: &Path, kind: &str) -> Result<(), HostError> {
 /// It is no such image; the kernel's own.
 pub fn mount_image(image: &Path, place: &Path) -> Result<(), HostError> {
     let subject = || format!("{} on {}", image.display(), place.display());
-    let tree = block::image(&image.display().to_string())?;
+    let tree = block::image(&image.display().to_string(), None)?;
     let target = File::open(place).map_err(HostError::at("mount", subject()))?;
     detached::attach(tree.as_fd(), target.as_fd()).map_err(HostError::at("mount", subject()))
 }

@@ -43,9 +43,10 @@ fn carry_out(step: &MountStep, root: BorrowedFd<'_>) -> Result<(), HostError> {
             let (parent, name) = inside::parent(root, path).map_err(HostError::at("make folder of", path))?;
             nix::unistd::symlinkat(to.as_str(), &parent, name).map_err(HostError::at("make link", path))
         }
-        MountStep::Image { file, target } => {
+        MountStep::Image { file, device, target } => {
             let at = folder(target, 0o755)?;
-            let image = block::image(file)?;
+            let parent = inside::parent(root, device).map_err(HostError::at("make folder of", device))?;
+            let image = block::image(file, Some(&parent))?;
             detached::attach(image.as_fd(), at.as_fd())
                 .map_err(HostError::at("mount", format!("{file} on {target}")))
         }

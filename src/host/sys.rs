@@ -308,6 +308,11 @@ struct LoopInfo {
     init: [u64; 2],
 }
 
+impl LoopInfo {
+    /// LO_FLAGS_READ_ONLY, LO_FLAGS_AUTOCLEAR.
+    const READ_ONLY_WHILE_USED: u32 = 1 | 4;
+}
+
 /// The kernel's `struct loop_config`.
 #[repr(C)]
 struct LoopConfig {
@@ -320,15 +325,24 @@ struct LoopConfig {
 /// Attaches a file to a loop device: read-only, gone with its last user.
 pub(crate) fn configure_loop_device(device: BorrowedFd<'_>, image: i32) -> Result<(), Errno> {
     const LOOP_CONFIGURE: libc::c_ulong = 0x4c0a;
-    const READ_ONLY: u32 = 1;
-    const AUTOCLEAR: u32 = 4;
     // SAFETY: loop_config is plain numbers, for which all zeros is a value.
     let mut config: LoopConfig = unsafe { std::mem::zeroed() };
     config.fd = image.cast_unsigned();
-    config.info.flags = READ_ONLY | AUTOCLEAR;
+    config.info.flags = LoopInfo::READ_ONLY_WHILE_USED;
     // SAFETY: LOOP_CONFIGURE reads one loop_config, which `config` is.
     Errno::result(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE as _, &raw const config) })
         .map(drop)
+}
+
+/// Whether a loop device holds the whole of this file, as `configure_loop_device` attaches one.
+pub(crate) fn loop_device_holds(device: BorrowedFd<'_>, of: u64, inode: u64) -> Result<bool, Errno> {
+    const LOOP_GET_STATUS64: libc::c_ulong = 0x4c05;
+    // SAFETY: loop_info64 is plain numbers, for which all zeros is a value.
+    let mut info: LoopInfo = unsafe { std::mem::zeroed() };
+    // SAFETY: LOOP_GET_STATUS64 writes one loop_info64, which `info` is.
+    Errno::result(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_GET_STATUS64 as _, &raw mut info) })?;
+    let as_ours = info.flags & LoopInfo::READ_ONLY_WHILE_USED == LoopInfo::READ_ONLY_WHILE_USED;
+    Ok(as_ours && (info.device, info.inode, info.offset, info.size_limit) == (of, inode, 0, 0))
 }
 
 /// Loads a device program and attaches it to a control group, in which it stays until the group goes.

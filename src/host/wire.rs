@@ -198,7 +198,7 @@ enums! {
     MountStep {
         0 => Folder { path, mode }
         1 => Link { path, to }
-        2 => Image { file, target }
+        2 => Image { file, device, target }
         3 => Mount { tree, target, attributes }
         4 => File { path }
     }

@@ -364,10 +364,13 @@ pub enum MountStep {
         /// Where.
         path: String,
     },
-    /// Mount an image read-only: erofs from its file, squashfs by a loop device. The folder is made.
+    /// Mount an image read-only: erofs from its file, squashfs by a loop device, which all mounts of the image share. The folder
+    /// is made.
     Image {
         /// The image.
         file: String,
+        /// The link that names its loop device to those that mount it later.
+        device: String,
         /// Where.
         target: String,
     },

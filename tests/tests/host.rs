@@ -302,7 +302,7 @@ fn images_are_mounted_layered_run_and_taken_away() {
         };
         let root = format!("{hold}/root");
         let steps = vec![
-            MountStep::Image { file: image.clone(), target: format!("{hold}/image") },
+            image_step(&bench, &image, "image"),
             MountStep::Folder { path: upper.clone(), mode: 0o755 },
             MountStep::Mount { tree: layers, target: root.clone(), attributes: BTreeSet::new() },
         ];
@@ -318,11 +318,51 @@ fn images_are_mounted_layered_run_and_taken_away() {
         bench.launcher.begin_unmount(&steps).unwrap().wait().unwrap();
         assert!(bench.run(&plan).unwrap_err().to_string().contains("execute"));
         std::fs::remove_dir_all(&upper).unwrap();
-        let loops = std::fs::read_dir("/sys/block").unwrap().flatten();
-        let backing =
-            loops.filter_map(|entry| std::fs::read_to_string(entry.path().join("loop/backing_file")).ok());
-        assert!(!backing.into_iter().any(|file| file.trim() == image), "a loop device was left");
+        assert_eq!(loop_devices_of(&image), 0, "a loop device was left");
     }
+}
+
+/// Mounts an image as the containers of one revision do.
+fn image_step(bench: &Bench, file: &str, target: &str) -> MountStep {
+    let at = |path: &str| bench.hold().join(path).display().to_string();
+    MountStep::Image { file: file.into(), device: at("loops/image"), target: at(target) }
+}
+
+fn loop_devices_of(image: &str) -> usize {
+    let loops = std::fs::read_dir("/sys/block").unwrap().flatten();
+    let backing =
+        loops.filter_map(|entry| std::fs::read_to_string(entry.path().join("loop/backing_file")).ok());
+    backing.filter(|file| file.trim() == image).count()
+}
+
+#[test]
+fn one_loop_device_serves_all_who_mount_an_image_and_no_other_image() {
+    let Some(bench) = Bench::new() else { return };
+    let Some(image) = image_of(&bench, "mksquashfs", &["-quiet", "-no-progress"]) else { return };
+    let other = format!("{image}.other");
+    std::fs::copy(&image, &other).unwrap();
+    let mount = |step: &MountStep| bench.launcher.begin_mount(std::slice::from_ref(step)).unwrap();
+    let unmount = |step: &MountStep| bench.launcher.begin_unmount(std::slice::from_ref(step)).unwrap();
+    let steps: Vec<_> = (0..8).map(|number| image_step(&bench, &image, &format!("image{number}"))).collect();
+    // At once: none waits for another's answer.
+    let working: Vec<_> = steps.iter().map(mount).collect();
+    working.into_iter().for_each(|mounting| mounting.wait().unwrap());
+    assert_eq!(loop_devices_of(&image), 1);
+    // The link still names the device, which holds something else than what is asked for.
+    let stranger = image_step(&bench, &other, "other");
+    mount(&stranger).wait().unwrap();
+    assert_eq!((loop_devices_of(&image), loop_devices_of(&other)), (1, 1));
+    for step in &steps {
+        assert_eq!(loop_devices_of(&image), 1, "it went while it was mounted");
+        unmount(step).wait().unwrap();
+    }
+    assert_eq!((loop_devices_of(&image), loop_devices_of(&other)), (0, 1));
+    unmount(&stranger).wait().unwrap();
+    // The link names a device that nobody uses.
+    mount(&steps[0]).wait().unwrap();
+    assert_eq!((loop_devices_of(&image), loop_devices_of(&other)), (1, 0));
+    unmount(&steps[0]).wait().unwrap();
+    assert_eq!(loop_devices_of(&image), 0);
 }
 
 #[test]
@@ -335,7 +375,7 @@ fn mounts_are_made_whole_or_not_at_all() {
     let steps = vec![
         MountStep::Mount { tree: new("tmpfs"), target: format!("{hold}/one"), attributes: BTreeSet::new() },
         MountStep::Link { path: format!("{hold}/link"), to: "one".into() },
-        MountStep::Image { file: file.clone(), target: format!("{hold}/two") },
+        image_step(&bench, &file, "two"),
     ];
     for _ in 0..2 {
         let errors = bench.launcher.begin_mount(&steps).unwrap().wait().unwrap_err();

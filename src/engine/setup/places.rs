@@ -32,6 +32,11 @@ impl Places {
         format!("{}/volumes/{container}/{volume}", self.hold)
     }
 
+    /// A link to the loop device of an image.
+    pub(crate) fn loop_device(&self, digest: &Digest) -> String {
+        format!("{}/loops/{digest}", self.hold)
+    }
+
     pub(crate) fn container_root(&self, container: &str) -> String {
         format!("{}/roots/{container}", self.hold)
     }

@@ -99,11 +99,13 @@ impl Bench {
         })
     }
 
-    /// `count` containers that stay, named c0, c1, …, each with this image.
+    /// `count` containers that stay, named c0, c1, …, each with an image of its own: the same but for what comes after its end, as
+    /// those with the very same one would share a mount.
     fn on_image(&self, image: &Path, count: usize, run: &Value) -> State {
         let image = std::fs::read(image).expect("the image was made before");
         (0..count).fold(State::new().inline("device.json", groups()), |state, number| {
-            state.container(&format!("c{number}"), &image, "/probe stay", run)
+            let name = format!("c{number}");
+            state.container(&name, &[&image, name.as_bytes()].concat(), "/probe stay", run)
         })
     }
 
