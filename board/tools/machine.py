@@ -12,15 +12,17 @@ import time
 from pathlib import Path
 
 MACHINES = {
-    "qemu-x86_64": ["qemu-system-x86_64", "-M", "q35", "-cpu", "qemu64", "-m", "512", "-bios", "/usr/share/ovmf/OVMF.fd"],
-    "qemu-arm64": ["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-m", "512", "-bios", "/usr/lib/u-boot/qemu_arm64/u-boot.bin"],
-    # Another's system: its kernel is named on the command line.
+    "qemu-x86_64": ["qemu-system-x86_64", "-M", "q35", "-cpu", "qemu64", "-m", "512"],
+    "qemu-arm64": ["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-m", "512"],
+    # Another's system.
     "systemd-x86_64": ["qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-m", "1024"],
 }
+# What boots from the disk, where no kernel is named on the command line.
+FIRMWARE = {"qemu-x86_64": "/usr/share/ovmf/OVMF.fd", "qemu-arm64": "/usr/lib/u-boot/qemu_arm64/u-boot.bin"}
 BOARDS = [name for name in MACHINES if name.startswith("qemu-")]
 PROGRAMS = {
-    "qemu-x86_64": {"qemu-system-x86_64": "qemu-system-x86", "/usr/share/ovmf/OVMF.fd": "ovmf"},
-    "qemu-arm64": {"qemu-system-aarch64": "qemu-system-arm", "/usr/lib/u-boot/qemu_arm64/u-boot.bin": "u-boot-qemu"},
+    "qemu-x86_64": {"qemu-system-x86_64": "qemu-system-x86", FIRMWARE["qemu-x86_64"]: "ovmf"},
+    "qemu-arm64": {"qemu-system-aarch64": "qemu-system-arm", FIRMWARE["qemu-arm64"]: "u-boot-qemu"},
     "systemd-x86_64": {"qemu-system-x86_64": "qemu-system-x86"},
 }
 
@@ -46,6 +48,7 @@ class Machine:
                 "-blockdev", "driver=raw,file=f0,node-name=r0", "-blockdev",
                 "driver=blklogwrites,file=r0,log=l0,node-name=d,log-sector-size=512,log-super-update-interval=1",
             ]
+        boots_with = boots_with or ["-bios", FIRMWARE[board]]
         command = [
             *MACHINES[board], *boots_with, "-smp", "2", "-nographic", "-monitor", "none", "-serial", "stdio", "-net", "none", *drive,
             "-device", "virtio-blk-pci,drive=d", "-device", "i6300esb", "-device", "virtio-serial-pci",

@@ -100,5 +100,5 @@ def squashfs(folder, files):
         to.write_bytes(data)
         to.chmod(mode)
     image = f"{folder}.squashfs"
-    run("mksquashfs", folder, image, "-noappend", "-all-root", "-all-time", "0", "-mkfs-time", "0", "-comp", "gzip", "-no-xattrs", "-quiet", "-no-progress")
+    run("mksquashfs", folder, image, "-noappend", "-all-root", "-all-time", "0", "-mkfs-time", "0", "-comp", "lz4", "-Xhc", "-no-xattrs", "-quiet", "-no-progress")
     return Path(image).read_bytes()

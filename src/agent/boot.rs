@@ -59,12 +59,14 @@ pub struct Options {
     pub slots: [Place; 2],
     /// Where `autoboot.txt` or `grubenv` is; of U-Boot, the file that says where its environment is.
     pub variables: Place,
+    /// Modules for the file system of these partitions, by name, in order, between blanks. An ordinary start needs none of them.
+    pub modules: String,
 }
 
 impl Default for Options {
     fn default() -> Options {
         let slots = [Place::Partition(2), Place::Partition(3)];
-        Options { kind: Kind::SelfExec, slots, variables: Place::Partition(1) }
+        Options { kind: Kind::SelfExec, slots, variables: Place::Partition(1), modules: String::new() }
     }
 }
 

@@ -10,7 +10,7 @@
 //! needed is said, and gone on without: a device that is up can be asked what is wrong with it.
 
 mod bsp;
-mod modules;
+pub(crate) mod modules;
 mod partition;
 mod storage;
 
@@ -20,6 +20,8 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use host::HostError;
@@ -41,6 +43,8 @@ pub(crate) const POWER_OFF: u8 = 101;
 const ARGUMENT: &str = "/run/goalpost-reboot";
 /// So many short lives of the agent running, and something else than what is committed must be tried.
 const DEATHS: u32 = 5;
+/// How long storage may take: e2fsck repairs some gigabytes a minute on a card.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 /// What is configured of the device itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,7 +163,10 @@ impl Parent {
         // Counted from the first moment: whatever hangs from here on ends in a restart.
         prepared.watchdog = self.watchdog(options.watchdog, &mut prepared);
         if !options.label.is_empty() {
-            let floor = storage::make_ready(options, Path::new(STORAGE), &mut prepared)?;
+            let watchdog = prepared.watchdog.take();
+            let floor =
+                fed(watchdog.as_ref(), || storage::make_ready(options, Path::new(STORAGE), &mut prepared))?;
+            prepared.watchdog = watchdog;
             prepared.note(device::set_clock_floor(floor.max(build_time())));
         }
         Ok(prepared)
@@ -181,6 +188,34 @@ impl Parent {
         }
         made.map_err(|error| prepared.say(&format!("no hardware watchdog: failed to {error}"))).ok()
     }
+}
+
+/// Feeds the watchdog while storage takes longer than it waits: a card comes late, a file system is repaired or grows. What takes
+/// longer than [`PATIENCE`] hangs, and is ended by a restart.
+fn fed<T>(watchdog: Option<&(Watchdog, Duration)>, work: impl FnOnce() -> T) -> T {
+    let Some((watchdog, length)) = watchdog else { return work() };
+    let half = (*length / 2).max(Duration::from_millis(1));
+    let meals = PATIENCE.as_millis() / half.as_millis();
+    let (done, is_done) = mpsc::channel::<()>();
+    let feed = move || {
+        for _ in 0..meals {
+            if is_done.recv_timeout(half) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            if let Err(error) = watchdog.feed() {
+                log::error!("op=feed-watchdog error={:?}", error.to_string());
+            }
+        }
+    };
+    // Gone when this returns: until the launcher is started the agent must be of one thread.
+    thread::scope(|scope| {
+        if let Err(error) = thread::Builder::new().spawn_scoped(scope, feed) {
+            log::error!("op=feed-watchdog error={error:?}");
+        }
+        let outcome = work();
+        drop(done);
+        outcome
+    })
 }
 
 /// How each went, and those that were not found.
@@ -278,6 +313,27 @@ pub fn config_path() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_watchdog_is_fed_while_storage_takes_its_time_and_no_longer() {
+        use std::io::Read;
+        use std::os::fd::IntoRawFd;
+        let (mut meals, writer) = std::io::pipe().unwrap();
+        let watchdog = Watchdog::inherited(writer.into_raw_fd()).unwrap();
+        let watchdog = (watchdog, Duration::from_millis(4));
+        let mut three = [1; 3];
+        let outcome = fed(Some(&watchdog), || {
+            meals.read_exact(&mut three).unwrap();
+            "done"
+        });
+        assert_eq!((outcome, three), ("done", [0; 3]));
+        // Nobody is left who could feed it: with it the last writer goes.
+        drop(watchdog);
+        let mut more = Vec::new();
+        meals.read_to_end(&mut more).unwrap();
+        assert!(more.len() < 3, "{more:?}");
+        assert_eq!(fed(None, || "unwatched"), "unwatched");
+    }
 
     #[test]
     fn an_interface_reads_as_it_is_written() {

@@ -45,6 +45,11 @@ mod tx;
 mod watch;
 mod whole;
 
+/// As in the agent.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;

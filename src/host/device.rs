@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use model::lxc::Ipv4Network;
+use model::setup::Depth;
 use nix::errno::Errno;
 use nix::mount::MsFlags;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
@@ -39,6 +40,16 @@ pub fn mount_image(image: &Path, place: &Path) -> Result<(), HostError> {
     let tree = block::image(&image.display().to_string(), None)?;
     let target = File::open(place).map_err(HostError::at("mount", subject()))?;
     detached::attach(tree.as_fd(), target.as_fd()).map_err(HostError::at("mount", subject()))
+}
+
+/// The tree at `/` without what is mounted in it: what a mount hides is seen there.
+///
+/// # Errors
+/// The kernel's own.
+pub fn root_alone() -> Result<OwnedFd, HostError> {
+    const LOOK: &str = "look beneath what is mounted in";
+    let root = File::open("/").map_err(HostError::at(LOOK, "/"))?;
+    detached::clone(root.as_fd(), Depth::One).map_err(HostError::at(LOOK, "/"))
 }
 
 /// Grows a mounted ext4 to so many of its blocks.

@@ -58,7 +58,8 @@ impl Device {
 
     fn loader(&self, kind: Kind, variables: &str, command_line: &str) -> Loader {
         let slots = [Place::Path(self.path("part2")), Place::Path(self.path("part3"))];
-        let options = Options { kind, slots, variables: Place::Path(self.path(variables)) };
+        let options =
+            Options { kind, slots, variables: Place::Path(self.path(variables)), ..Options::default() };
         std::fs::write(self.path("cmdline"), command_line).unwrap();
         match Loader::new(&options, &self.path("root")) {
             Loader::Slots(slots) => {

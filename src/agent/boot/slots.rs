@@ -12,6 +12,8 @@ use host::file::{Folder, Readers};
 use model::boot::{BootVars, BootedAs};
 use model::ids::RevisionId;
 
+use crate::init::modules;
+
 use super::{BootError, Bsp, Options, Place, at, bsp, grub, tryboot, uboot};
 
 /// The longest file of names that is read.
@@ -47,6 +49,7 @@ pub struct Slots {
     by: By,
     places: [Place; 2],
     variables: Place,
+    modules: String,
     root: PathBuf,
     command_line: PathBuf,
     firmware: PathBuf,
@@ -60,6 +63,7 @@ impl Slots {
             by,
             places: options.slots.clone(),
             variables: options.variables.clone(),
+            modules: options.modules.clone(),
             root: root.to_owned(),
             command_line: PathBuf::from("/proc/cmdline"),
             firmware: PathBuf::from("/proc/device-tree/chosen/bootloader"),
@@ -129,7 +133,7 @@ impl Slots {
             if slot != committed {
                 names.remove(&slot);
                 self.keep_names(&names)?;
-                bsp::install(&self.place(slot).open(&self.root)?, &files)?;
+                bsp::install(&self.open(self.place(slot))?, &files)?;
                 names.insert(slot, candidate.clone());
             }
             wanted.candidate = Some((slot, Some(candidate.clone())));
@@ -167,19 +171,19 @@ impl Slots {
         let named: Vec<u8> =
             if names.get(&other) == Some(revision) { vec![other, current] } else { vec![current, other] };
         for slot in named {
-            if bsp::has(&self.place(slot).open(&self.root)?, &files) {
+            if bsp::has(&self.open(self.place(slot))?, &files) {
                 return Ok(slot);
             }
         }
-        bsp::install(&self.place(other).open(&self.root)?, &files)?;
+        bsp::install(&self.open(self.place(other))?, &files)?;
         Ok(other)
     }
 
     fn read(&self) -> Result<Chosen, BootError> {
         match self.by {
             By::UBoot => uboot::read(&self.uboot()?),
-            By::Tryboot => tryboot::read(&self.variables.open(&self.root)?),
-            By::Grub => grub::read(&self.variables.open(&self.root)?),
+            By::Tryboot => tryboot::read(&self.open(&self.variables)?),
+            By::Grub => grub::read(&self.open(&self.variables)?),
         }
         .and_then(|chosen| {
             let known = self.places.iter().any(|place| place.number() == chosen.committed.0);
@@ -192,8 +196,8 @@ impl Slots {
     fn write(&self, wanted: &Chosen) -> Result<(), BootError> {
         match self.by {
             By::UBoot => uboot::write(&self.uboot()?, wanted),
-            By::Tryboot => tryboot::write(&self.variables.open(&self.root)?, wanted),
-            By::Grub => grub::write(&self.variables.open(&self.root)?, wanted),
+            By::Tryboot => tryboot::write(&self.open(&self.variables)?, wanted),
+            By::Grub => grub::write(&self.open(&self.variables)?, wanted),
         }
     }
 
@@ -212,6 +216,15 @@ impl Slots {
 
     fn place(&self, slot: u8) -> &Place {
         if slot == self.places[0].number() { &self.places[0] } else { &self.places[1] }
+    }
+
+    /// With the modules that a partition needs: without one that fails, the kernel says what it lacks.
+    fn open(&self, place: &Place) -> Result<Folder, BootError> {
+        let modules = matches!(place, Place::Partition(_)).then(|| self.modules.split_ascii_whitespace());
+        for failure in modules.into_iter().flatten().filter_map(|name| modules::load(name).err()) {
+            log::warn!("op=open-boot-partition error={:?}", failure.to_string());
+        }
+        place.open(&self.root)
     }
 
     fn names(&self) -> Result<BTreeMap<u8, RevisionId>, BootError> {

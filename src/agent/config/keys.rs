@@ -146,6 +146,11 @@ pub(super) static KEYS: &[Key] = &[
         "That with autoboot.txt or grubenv, or the path of U-Boot's fw_env.config.",
     ),
     key(
+        "boot.modules",
+        Kind::Text(|config| &mut config.boot.modules, 4096),
+        "Kernel modules for the file system of these partitions, loaded in order when one is opened.",
+    ),
+    key(
         "roles.default",
         Kind::Role(|config| &mut config.default_role),
         "The role of a container that names none.",

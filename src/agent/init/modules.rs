@@ -1,6 +1,7 @@
 //! Kernel modules by name, each after those that it depends on.
 
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use host::HostError;
@@ -8,13 +9,30 @@ use host::device;
 use nix::errno::Errno;
 
 /// Loads a module. One that is built in, or loaded already, is there.
-pub(super) fn load(name: &str) -> Result<(), HostError> {
-    let folder = Path::new("/lib/modules").join(super::bsp::release());
+pub(crate) fn load(name: &str) -> Result<(), HostError> {
+    let folder = Path::new("lib/modules").join(super::bsp::release());
+    let seen = Path::new("/").join(&folder);
+    if let Some(outcome) = load_of(&seen, name) {
+        return outcome;
+    }
+    // Those that a BSP brings lie over those of the first root.
+    let root = device::root_alone()?;
+    let hidden = PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd())).join(&folder);
+    load_of(&hidden, name).unwrap_or_else(|| {
+        Err(HostError::at("find module", format!("{name} in {}", seen.display()))(Errno::ENOENT))
+    })
+}
+
+/// `None` if the folder knows none of this name.
+fn load_of(folder: &Path, name: &str) -> Option<Result<(), HostError>> {
     let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap_or_default();
     match files(name, &read("modules.dep")) {
-        Some(files) => files.iter().try_for_each(|file| device::load_module(&folder.join(file), "")),
-        None if read("modules.builtin").lines().any(|line| is_it(line, name)) => Ok(()),
-        None => Err(HostError::at("find module", format!("{name} in {}", folder.display()))(Errno::ENOENT)),
+        // The kernel would check the signature of one that it has once more, which takes as long as the first time.
+        Some(files) => {
+            let mut missing = files.iter().filter(|file| !is_loaded(file));
+            Some(missing.try_for_each(|file| device::load_module(&folder.join(file), "")))
+        }
+        None => read("modules.builtin").lines().any(|line| is_it(line, name)).then_some(Ok(())),
     }
 }
 
@@ -26,12 +44,18 @@ fn files(name: &str, dependencies: &str) -> Option<Vec<PathBuf>> {
     Some(needs.chain([file]).map(PathBuf::from).collect())
 }
 
-/// A module's file, whatever it is packed with; `-` and `_` are one.
+fn is_loaded(file: &Path) -> bool {
+    Path::new("/sys/module").join(plain(&file.to_string_lossy())).exists()
+}
+
 fn is_it(file: &str, name: &str) -> bool {
+    plain(file) == plain(name)
+}
+
+/// A module's name, of its file whatever that is packed with; `-` and `_` are one.
+fn plain(file: &str) -> String {
     let base = file.rsplit('/').next().unwrap_or(file);
-    let base = base.split_once(".ko").map_or(base, |(base, _)| base);
-    let plain = |text: &str| text.replace('-', "_");
-    plain(base) == plain(name)
+    base.split_once(".ko").map_or(base, |(base, _)| base).replace('-', "_")
 }
 
 #[cfg(test)]
