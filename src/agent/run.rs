@@ -1,11 +1,11 @@
-//! The loop: take an event, think on a copy, save, swap, publish, act, note.
+//! The loop: take an event, think on a copy, save, swap, act, publish, note.
 //!
 //! ```text
 //! signals, timer, reports, exits, requests ──> Event ──> Engine (a copy) ──> Step
 //!                                                                             │ what must last: saved, synced
 //!      engine := copy <───────────────────────────────────────────────────────┤ (not saved: the copy is dropped,
-//!      report, happenings published <─────────────────────────────────────────┤  Event::SaveFailed is thought instead)
-//!      actions begun as effects, each of which reports <──────────────────────┘
+//!      actions begun as effects, each of which reports <──────────────────────┤  Event::SaveFailed is thought instead)
+//!      report, happenings published <─────────────────────────────────────────┘
 //! ```
 
 use std::convert::Infallible;
@@ -133,13 +133,13 @@ impl Agent {
         self.conclude(now, &Thought { event, save: Saved::Failed, happenings, actions }).await
     }
 
-    /// Publishes, acts, then notes: whoever gets an answer finds in the report what it was answered for.
+    /// Acts, publishes, answers, then notes. Nothing of what is begun gets its turn before all is published, but it does before those
+    /// who follow the report; whoever gets an answer finds in the report what it was answered for.
     async fn conclude(&mut self, now: Time, thought: &Thought) -> Option<AfterShutdown> {
-        self.publish(now, thought);
-        let mut leaving = None;
+        let (mut leaving, mut replies) = (None, Vec::new());
         for action in &thought.actions {
             match action {
-                Action::Reply { request, reply } => self.inputs.questions.answer(*request, reply.clone()),
+                Action::Reply { request, reply } => replies.push((*request, reply)),
                 Action::Leave(then) => leaving = Some(*then),
                 Action::Install { revision, request } => {
                     self.effects.install(revision.clone(), self.inputs.questions.staged(*request));
@@ -155,6 +155,10 @@ impl Agent {
                 | Action::MakeFactory { .. }
                 | Action::Collect { .. } => self.effects.begin(action.clone()),
             }
+        }
+        self.publish(now, thought);
+        for (request, reply) in replies {
+            self.inputs.questions.answer(request, reply.clone());
         }
         // Words take longer than what was begun needs to get under way; in a burst that goes on beside the loop already.
         if self.inputs.events.is_empty() {

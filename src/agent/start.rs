@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::{Engine, Observed, Settings};
+use engine::{Engine, Observed, Settings, setup};
 use host::HostError;
 use host::keeping::Kept;
 use model::boot::BootedAs;
@@ -156,6 +156,9 @@ pub async fn start_with(config: Config, prepared: Prepared) -> Result<Agent, Sta
         prepared: &prepared,
     };
     let seen = see.see(notes, kept)?;
+    if seen.wants_network {
+        launcher.expect_network();
+    }
 
     let (asker, asked) = ask::channel();
     let (to_loop, events) = mpsc::channel(WAITING);
@@ -232,6 +235,8 @@ struct Seen {
     alive: Vec<Alive>,
     /// Whose start was cut off before its process number was known.
     cut_off: Vec<ContainerName>,
+    /// A container of the revision that was booted has a network of its own.
+    wants_network: bool,
 }
 
 impl See<'_> {
@@ -253,6 +258,8 @@ impl See<'_> {
             BootedAs::NoLoader => &durable.committed,
         };
         let revision = revisions.get(id).and_then(|found| found.as_deref().ok());
+        let wants_network =
+            revision.is_some_and(|revision| revision.containers().any(|each| setup::has_own_network(each)));
         notes.extend(self.prepared.show_bsp(revision, &self.store.trail_path(id)));
         let observed = Observed {
             revisions,
@@ -265,7 +272,7 @@ impl See<'_> {
             },
             notes,
         };
-        Ok(Seen { durable, observed, alive, cut_off })
+        Ok(Seen { durable, observed, alive, cut_off, wants_network })
     }
 
     /// A device without state was just made. One whose state is lost in both copies goes by its boot loader, and says so.

@@ -63,7 +63,6 @@ pub struct Pending {
 #[derive(Debug)]
 pub struct Working {
     answer: OwnedFd,
-    finished: bool,
     failed: Vec<HostError>,
 }
 
@@ -178,7 +177,7 @@ impl Launcher {
         plan.iter().for_each(|step| step.put(&mut bytes));
         let answer = self.ask(&[WORK], &[])?;
         hand_over(&answer, &bytes)?;
-        Ok(Working { answer, finished: false, failed: Vec::new() })
+        Ok(Working { answer, failed: Vec::new() })
     }
 
     /// Says that a network namespace will be wanted: it is made as long as nothing else is asked for.
@@ -313,7 +312,8 @@ impl Working {
                 Ok(packet) => heard(packet),
             };
             match heard {
-                Ok(Heard::Done) => self.finished = true,
+                // Its last word: that the process ends takes longer, and changes nothing.
+                Ok(Heard::Done) => return Some(Ok(())),
                 Ok(Heard::Failed(error)) => self.failed.push(error),
                 Ok(Heard::Closed) => return Some(self.close()),
                 Ok(Heard::Hello { .. } | Heard::Process(_) | Heard::Console(_)) => {}
@@ -326,12 +326,9 @@ impl Working {
     }
 
     fn close(&mut self) -> Result<(), Vec<HostError>> {
-        match (self.finished, self.failed.is_empty()) {
-            (true, true) => Ok(()),
-            (false, true) => {
-                Err(vec![HostError::at("hear from", "the process that mounts")(Errno::ECONNRESET)])
-            }
-            (_, false) => Err(std::mem::take(&mut self.failed)),
+        match self.failed.is_empty() {
+            true => Err(vec![HostError::at("hear from", "the process that mounts")(Errno::ECONNRESET)]),
+            false => Err(std::mem::take(&mut self.failed)),
         }
     }
 }
