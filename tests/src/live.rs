@@ -6,8 +6,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Once, mpsc};
+use std::time::{Duration, SystemTime};
 
 use model::ids::Digest;
 use serde_json::{Map, Value, json};
@@ -27,6 +27,7 @@ pub struct Programs {
 
 impl Programs {
     /// Those that `cargo build` (or `cargo build --release`) left beside this test's own program.
+    #[expect(clippy::print_stdout, reason = "what an older program shows is not what the sources do")]
     pub fn find(profile: &str) -> Programs {
         let own = std::env::current_exe().expect("a running program has a path");
         let target = own.ancestors().nth(3).expect("a test lies in target/<target>/<profile>/deps");
@@ -38,8 +39,31 @@ impl Programs {
             "run `{how}` first: {} is not there",
             goalpost.display()
         );
+        static TOLD: Once = Once::new();
+        TOLD.call_once(|| {
+            let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src");
+            if newest(&sources) > modified(&goalpost).max(modified(&goalctl)) {
+                println!("src has changed since {} was made: was `{how}` run?", goalpost.display());
+            }
+        });
         Programs { goalpost, goalctl }
     }
+}
+
+fn modified(path: &Path) -> SystemTime {
+    path.metadata()
+        .and_then(|metadata| metadata.modified())
+        .expect("a file that is there says when it was written")
+}
+
+/// When the newest file beneath a folder was written.
+fn newest(folder: &Path) -> SystemTime {
+    let entries = std::fs::read_dir(folder).expect("the sources lie beside the tests");
+    let times = entries.map(|entry| {
+        let path = entry.expect("a folder can be read to its end").path();
+        if path.is_dir() { newest(&path) } else { modified(&path) }
+    });
+    times.max().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// A state under construction: its keys, with the bytes of every object.
