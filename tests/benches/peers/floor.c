@@ -1,5 +1,6 @@
 /* The floor: what containers cost when the same things are made with the same system calls and nothing else, without a plan,
- * checks, a record, or anybody who is told. It stays, as an agent does, and obeys lines:
+ * checks, a record, or anybody who is told: every mount, node, link and mask of ours, its console, what lies at /pantavisor (here
+ * one folder for all). It stays, as an agent does, and obeys lines:
  *
  *   start COUNT   starts so many at once
  *   again         kills the last one, says when, and starts it anew once it is reaped
@@ -85,22 +86,83 @@ static void image_root(const char *root, int number)
 	must(mount("overlay", root, "overlay", 0, options), root);
 }
 
-static void lay_over(const char *path)
+/* A tree of the device, to be attached once its path can no longer be named. */
+static int take(const char *path, unsigned long long attributes)
 {
+	struct mount_attr attr = { .attr_set = attributes };
+	int tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	must(tree, path);
+	if (attributes)
+		must(mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof attr), path);
+	return tree;
+}
+
+static void attach(int tree, const char *target)
+{
+	must(move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH), target);
+	close(tree);
+}
+
+/* What hides a file or a folder: attached once, then cloned from there. */
+struct sheet {
+	int tree;
+	const char *at;
+};
+
+static void lay_over(struct sheet *file, struct sheet *folder, const char *path)
+{
+	struct sheet *sheet;
 	struct stat status;
 
 	if (stat(path, &status) < 0)
 		return;
-	if (S_ISDIR(status.st_mode))
-		must(mount("tmpfs", path, "tmpfs", MS_RDONLY, "size=4k,nr_inodes=1"), path);
-	else
-		must(mount("/dev/null", path, 0, MS_BIND, 0), path);
+	sheet = S_ISDIR(status.st_mode) ? folder : file;
+	attach(sheet->at ? take(sheet->at, 0) : sheet->tree, path);
+	sheet->at = path;
 }
 
-static void read_only(const char *path)
+static void change(const char *path, unsigned long flags)
 {
 	if (mount(path, path, 0, MS_BIND | MS_REC, 0) == 0)
-		must(mount(0, path, 0, MS_BIND | MS_REMOUNT | MS_RDONLY, 0), path);
+		must(mount(0, path, 0, MS_BIND | MS_REMOUNT | flags, 0), path);
+}
+
+static void console(void)
+{
+	int master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC), unlocked = 0, terminal;
+	char path[32];
+
+	must(master, "/dev/pts/ptmx");
+	must(ioctl(master, TIOCSPTLCK, &unlocked), "the console");
+	terminal = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	must(terminal, "the console");
+	close(open("/dev/console", O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+	snprintf(path, sizeof path, "/proc/self/fd/%d", terminal);
+	must(mount(path, "/dev/console", 0, MS_BIND, 0), "/dev/console");
+	close(terminal);
+	close(master);
+}
+
+static const char *in_work(const char *name)
+{
+	static char path[256];
+
+	snprintf(path, sizeof path, "%s/%s", work, name);
+	return path;
+}
+
+/* What every container is shown at /pantavisor, and the empty folder that hides others: made once. */
+static void prepare(void)
+{
+	static const char *folders[] = { "empty", "user-meta", "device-meta", "control", "control/bin", "control/user-meta", "control/device-meta" };
+	static const char *files[] = { "goalctl", "control/bin/goalctl" };
+	int at;
+
+	for (at = 0; at < 7; at++)
+		must(mkdir(in_work(folders[at]), 0755), folders[at]);
+	for (at = 0; at < 2; at++)
+		must(close(creat(in_work(files[at]), 0755)), files[at]);
 }
 
 static void become(int number)
@@ -112,21 +174,31 @@ static void become(int number)
 	static const char *links[][2] = {
 		{ "/proc/self/fd", "/dev/fd" }, { "/proc/self/fd/0", "/dev/stdin" },
 		{ "/proc/self/fd/1", "/dev/stdout" }, { "/proc/self/fd/2", "/dev/stderr" },
+		{ "pts/ptmx", "/dev/ptmx" }, { "/pantavisor/dev-log", "/dev/log" },
 	};
-	static const char *hidden[] = { "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/scsi", "/sys/firmware" };
+	static const char *control[][2] = {
+		{ "control", "/pantavisor" }, { "goalctl", "/pantavisor/bin/goalctl" },
+		{ "user-meta", "/pantavisor/user-meta" }, { "device-meta", "/pantavisor/device-meta" },
+	};
+	static const char *hidden[] = {
+		"/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
+		"/proc/sched_debug", "/proc/scsi", "/proc/interrupts", "/sys/firmware", "/sys/devices/virtual/powercap",
+	};
 	static const char *fixed[] = { "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger" };
 	const unsigned long quiet = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 	const unsigned long long kept = 0xa80425fbULL;
+	const unsigned long long shown = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
 	struct ifreq loopback = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
 	char *arguments[] = { "/probe", "stay", 0 }, *environment[] = { 0 };
 	char root[256];
-	int at, control;
+	struct sheet file = { 0 }, folder = { 0 };
+	int at, lo, trees[4];
 
 	setsid();
 	umask(0);
 	must(unshare(CLONE_NEWNET), "network");
-	control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	ioctl(control, SIOCSIFFLAGS, &loopback);
+	lo = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	ioctl(lo, SIOCSIFFLAGS, &loopback);
 	sethostname("floor", 5);
 	must(mount(0, "/", 0, MS_REC | MS_PRIVATE, 0), "private");
 	snprintf(root, sizeof root, "%s/%d", work, number);
@@ -137,23 +209,33 @@ static void become(int number)
 		must(mount(source, root, 0, MS_BIND, 0), root);
 	else
 		image_root(root, number);
+	for (at = 0; at < 4; at++)
+		trees[at] = take(in_work(control[at][0]), shown);
+	file.tree = take("/dev/null", 0);
+	folder.tree = take(in_work("empty"), MOUNT_ATTR_RDONLY);
 	must(chdir(root), root);
 	fresh("proc", "proc", quiet, 0);
 	fresh("sysfs", "sys", quiet | MS_RDONLY, 0);
+	change("sys/devices/virtual/net", 0);
 	fresh("tmpfs", "dev", MS_NOSUID | MS_NOEXEC, "mode=755,size=512k");
 	must(syscall(SYS_pivot_root, ".", "."), "pivot_root");
 	must(umount2(".", MNT_DETACH), "old root");
 	for (at = 0; at < 6; at++)
 		must(mknod(nodes[at].path, S_IFCHR | 0666, makedev(nodes[at].major, nodes[at].minor)), nodes[at].path);
-	for (at = 0; at < 4; at++)
+	for (at = 0; at < 6; at++)
 		must(symlink(links[at][0], links[at][1]), links[at][1]);
 	fresh("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5");
 	fresh("tmpfs", "/dev/shm", quiet, "mode=1777,size=64m");
 	fresh("mqueue", "/dev/mqueue", quiet, 0);
-	for (at = 0; at < 6; at++)
-		lay_over(hidden[at]);
+	console();
+	mkdir("/pantavisor", 0755);
+	for (at = 0; at < 4; at++)
+		attach(trees[at], control[at][1]);
+	for (at = 0; at < 12; at++)
+		lay_over(&file, &folder, hidden[at]);
 	for (at = 0; at < 5; at++)
-		read_only(fixed[at]);
+		change(fixed[at], MS_RDONLY);
+	change("/proc/sys/net", 0);
 	for (at = 0; at <= 40; at++)
 		if (!(kept >> at & 1))
 			prctl(PR_CAPBSET_DROP, at, 0, 0, 0);
@@ -206,6 +288,7 @@ int main(int count, char **arguments)
 	source = arguments[2];
 	work = arguments[3];
 	groups = arguments[4];
+	prepare();
 	while (fgets(line, sizeof line, stdin)) {
 		if (line[0] == 's') {
 			int wanted = atoi(line + 6);
