@@ -164,6 +164,8 @@ impl Agent {
         if self.inputs.events.is_empty() {
             tokio::task::yield_now().await;
         }
+        let report = Arc::clone(&self.report.borrow());
+        self.inputs.supervisor.follow(&report);
         let told = Entry {
             now,
             event: &thought.event,
@@ -192,7 +194,6 @@ impl Agent {
         {
             self.effects.name_current(revision.clone());
         }
-        self.inputs.supervisor.follow(&report);
         self.report.send_if_modified(|published| {
             let changed = **published != report;
             if changed {
