@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use model::report::Exit;
 use nix::errno::Errno;
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, getpid, getsid, pidfd_open, waitid};
 
 use crate::error::HostError;
 use crate::sys;
@@ -15,8 +15,14 @@ use crate::sys;
 /// process another priority, or no right to change it, is obeyed.
 pub fn serve_first() {
     const PRIORITY: i32 = -10;
-    if rustix::process::getpriority_process(None) == Ok(0) && sys::schedule(libc::SCHED_OTHER, 0).is_ok() {
-        let _ = rustix::process::setpriority_process(None, PRIORITY);
+    if rustix::process::getpriority_process(None) != Ok(0) || sys::schedule(libc::SCHED_OTHER, 0).is_err() {
+        return;
+    }
+    let _ = rustix::process::setpriority_process(None, PRIORITY);
+    // With `autogroup`, sessions share the processors before the threads of each do, and every container is one. Somebody else's
+    // session, such as a shell's, is left as it is.
+    if getsid(None) == Ok(getpid()) {
+        let _ = fs::write("/proc/self/autogroup", PRIORITY.to_string());
     }
 }
 

@@ -236,9 +236,11 @@ impl Device {
         self.folder.path()
     }
 
-    /// Starts the agent, and waits until it answers.
+    /// Starts the agent, in a session of its own as an init does, and waits until it answers.
     pub fn start(&self, programs: &Programs) -> Agent {
-        self.start_by(Command::new(&programs.goalpost))
+        let mut command = Command::new("setsid");
+        command.arg(&programs.goalpost);
+        self.start_by(command)
     }
 
     /// The same, by another program that gets the agent's arguments.
