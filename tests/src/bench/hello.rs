@@ -38,9 +38,9 @@ impl Hello {
         let (socket, file) = (folder.join(own).with_extension("socket"), folder.join("body"));
         let _ = fs::remove_file(&socket);
         fs::write(&file, body).expect("a temporary folder can be written");
-        // At the priority that the agent gives itself.
-        let mut process = Command::new("nice")
-            .args(["-n", "-10"])
+        // At the priority that the agent gives itself and its session.
+        let mut process = Command::new("setsid")
+            .args(["sh", "-c", r#"echo -10 > /proc/self/autogroup; exec nice -n -10 "$@""#, "sh"])
             .arg(program)
             .args([&socket, &file])
             .stdout(Stdio::piped())
