@@ -315,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_watchdog_is_fed_while_storage_takes_its_time_and_no_longer() {
+    fn the_watchdog_is_fed_while_storage_takes_its_time() {
         use std::io::Read;
         use std::os::fd::IntoRawFd;
         let (mut meals, writer) = std::io::pipe().unwrap();
@@ -327,11 +327,6 @@ mod tests {
             "done"
         });
         assert_eq!((outcome, three), ("done", [0; 3]));
-        // Nobody is left who could feed it: with it the last writer goes.
-        drop(watchdog);
-        let mut more = Vec::new();
-        meals.read_to_end(&mut more).unwrap();
-        assert!(more.len() < 3, "{more:?}");
         assert_eq!(fed(None, || "unwatched"), "unwatched");
     }
 
