@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use model::report::Exit;
 use nix::errno::Errno;
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, getpid, getsid, pidfd_open, waitid};
+use nix::unistd::{getpid, getsid};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
 use crate::error::HostError;
 use crate::sys;
@@ -20,7 +21,7 @@ pub fn serve_first() {
     }
     let _ = rustix::process::setpriority_process(None, PRIORITY);
     // With `autogroup`, sessions share the processors before the threads of each do, and every container is one. Somebody else's
-    // session, such as a shell's, is left as it is.
+    // session, such as a shell's, is left as it is; the first process of all has none, and is a peer of all sessions.
     if getsid(None) == Ok(getpid()) {
         let _ = fs::write("/proc/self/autogroup", PRIORITY.to_string());
     }
