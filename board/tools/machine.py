@@ -34,13 +34,13 @@ class Failed(Exception):
 class Machine:
     """QEMU with one disk. Every line of its serial port goes to `log`, with the seconds since it was switched on."""
 
-    def __init__(self, board, disk, log, writes=None, boots_with=()):
+    def __init__(self, board, disk, log, writes=None, boots_with=(), cache="writeback"):
         self.scratch = tempfile.TemporaryDirectory(prefix="goalpost-vm-")
         self.socket_path = Path(self.scratch.name) / "console"
         self.log = log
         self.lines = []
         self.changed = threading.Condition()
-        drive = ["-drive", f"if=none,file={disk},format=raw,id=d,cache=writeback"]
+        drive = ["-drive", f"if=none,file={disk},format=raw,id=d,cache={cache}"]
         if writes:
             # Each write is recorded with the flushes between, so that a lost cache can be played afterwards.
             drive = [
