@@ -197,14 +197,17 @@ fn fed<T>(watchdog: Option<&(Watchdog, Duration)>, work: impl FnOnce() -> T) -> 
     let half = (*length / 2).max(Duration::from_millis(1));
     let meals = PATIENCE.as_millis() / half.as_millis();
     let (done, is_done) = mpsc::channel::<()>();
+    let feed_now = || {
+        if let Err(error) = watchdog.feed() {
+            log::error!("op=feed-watchdog error={:?}", error.to_string());
+        }
+    };
     let feed = move || {
         for _ in 0..meals {
             if is_done.recv_timeout(half) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
-            if let Err(error) = watchdog.feed() {
-                log::error!("op=feed-watchdog error={:?}", error.to_string());
-            }
+            feed_now();
         }
     };
     // Gone when this returns: until the launcher is started the agent must be of one thread.
@@ -214,6 +217,8 @@ fn fed<T>(watchdog: Option<&(Watchdog, Duration)>, work: impl FnOnce() -> T) -> 
         }
         let outcome = work();
         drop(done);
+        // The agent's start has all of its length.
+        feed_now();
         outcome
     })
 }
@@ -327,6 +332,13 @@ mod tests {
             "done"
         });
         assert_eq!((outcome, three), ("done", [0; 3]));
+        let (mut meals, writer) = std::io::pipe().unwrap();
+        let watchdog = (Watchdog::inherited(writer.into_raw_fd()).unwrap(), PATIENCE);
+        assert_eq!(fed(Some(&watchdog), || "at once"), "at once");
+        drop(watchdog);
+        let mut last = Vec::new();
+        meals.read_to_end(&mut last).unwrap();
+        assert_eq!(last, [0], "what comes next has all of its length");
         assert_eq!(fed(None, || "unwatched"), "unwatched");
     }
 

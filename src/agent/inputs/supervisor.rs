@@ -10,7 +10,7 @@ use std::time::Duration;
 use host::device::Watchdog;
 use model::report::{DeviceReport, Phase};
 use sd_notify::NotifyState;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Interval, MissedTickBehavior};
 
 /// A systemd, or whoever set NOTIFY_SOCKET; without one, every word goes nowhere.
 #[derive(Debug)]
@@ -101,10 +101,11 @@ fn describe(report: &DeviceReport) -> String {
     }
 }
 
-/// One sign of life per half of the watchdog's length, as its manual asks.
+/// One sign of life at once, and one per half of the watchdog's length, as its manual asks: how long ago the last one was before the
+/// loop began, nobody knows.
 fn half_of(length: Duration) -> Interval {
     let half = (length / 2).max(Duration::from_millis(1));
-    let mut interval = tokio::time::interval_at(Instant::now() + half, half);
+    let mut interval = tokio::time::interval(half);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
 }
