@@ -235,7 +235,7 @@ struct Seen {
     alive: Vec<Alive>,
     /// Whose start was cut off before its process number was known.
     cut_off: Vec<ContainerName>,
-    /// A container of the revision that was booted has a network of its own.
+    /// Nothing lives, and a container of the revision that was booted has a network of its own.
     wants_network: bool,
 }
 
@@ -258,8 +258,9 @@ impl See<'_> {
             BootedAs::NoLoader => &durable.committed,
         };
         let revision = revisions.get(id).and_then(|found| found.as_deref().ok());
-        let wants_network =
-            revision.is_some_and(|revision| revision.containers().any(|each| setup::has_own_network(each)));
+        let wants_network = alive.is_empty()
+            && revision
+                .is_some_and(|revision| revision.containers().any(|each| setup::has_own_network(each)));
         notes.extend(self.prepared.show_bsp(revision, &self.store.trail_path(id)));
         let observed = Observed {
             revisions,

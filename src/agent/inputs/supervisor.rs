@@ -144,4 +144,15 @@ mod tests {
         let length = manager.recv(&mut told).unwrap();
         assert_eq!(&told[..length], b"READY=1\n");
     }
+
+    #[test]
+    fn a_watchdog_is_fed_as_the_loop_begins() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let wanted = runtime.block_on(async {
+            let watchdog = Some(half_of(Duration::from_secs(3600)));
+            let mut supervisor = Supervisor { line: None, status: String::new(), watchdog, hardware: None };
+            tokio::time::timeout(Duration::from_secs(60), supervisor.wants_sign_of_life()).await
+        });
+        assert_eq!(wanted, Ok(()));
+    }
 }

@@ -52,7 +52,7 @@ impl Device {
         self.agent = Some(self.folder.start(&Programs::find("debug")));
     }
 
-    fn agent(&self) -> &Agent {
+    pub(crate) fn agent(&self) -> &Agent {
         self.agent.as_ref().unwrap()
     }
 

@@ -41,6 +41,18 @@ fn containers_walk_in_group_order_and_stop_in_reverse() {
 }
 
 #[test]
+fn the_agents_session_is_served_before_its_containers() {
+    let device = Device::started(&Revision::new([Container::new("web", RUN)]));
+    device.events().until_goal_met("web");
+    let nice = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/autogroup")).unwrap_or_default();
+    // A kernel without it groups nobody.
+    if !nice("self").is_empty() {
+        assert!(nice(&device.agent().pid().to_string()).ends_with(" nice -10\n"));
+        assert!(nice(&device.container("web")["pid"].to_string()).ends_with(" nice 0\n"));
+    }
+}
+
+#[test]
 fn a_container_signals_ready_by_curl() {
     assert!(Path::new("/usr/bin/curl").exists(), "/usr/bin/curl is not there; install the package curl");
     let script =
